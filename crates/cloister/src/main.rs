@@ -1,0 +1,2 @@
+//! The Cloister binary.
+fn main() {}

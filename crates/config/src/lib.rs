@@ -1,0 +1,1 @@
+//! The experiment config: parse, overlay, check, schema.

@@ -1,0 +1,1 @@
+//! Files in; cleaned, normalised, partitioned examples out.

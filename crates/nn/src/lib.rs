@@ -1,0 +1,1 @@
+//! Models on one flat parameter vector: forward, backward, optimisers, metrics.

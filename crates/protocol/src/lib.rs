@@ -1,0 +1,1 @@
+//! The federated round as state machines without IO.

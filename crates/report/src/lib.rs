@@ -1,0 +1,1 @@
+//! Run records: written by hosts, read into tables, plots and one HTML page.

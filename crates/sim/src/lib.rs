@@ -1,0 +1,1 @@
+//! Host 1: a whole federation in one process.
