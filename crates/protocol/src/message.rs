@@ -1,0 +1,557 @@
+//! The messages of a round and their bytes.
+//!
+//! All numbers are little-endian. A message starts with the two bytes `C1 F5`, a format version (1) and a kind; a
+//! decoder checks each length against what is really there before it allocates, and refuses trailing bytes.
+//!
+//! | kind | message | body |
+//! | --- | --- | --- |
+//! | 1 | [`ServerMessage::Train`] | round u32, layout 32 bytes, plan (see [`TrainPlan`]), d u32, d x f32 |
+//! | 2 | [`ServerMessage::Finished`] | - |
+//! | 17 | [`ClientMessage::Enroll`] | examples u64, layout 32 bytes |
+//! | 18 | [`ClientMessage::Reply`] | round u32, layout 32 bytes, examples i64, loss f64, d u32, d x f32 |
+//! | 19 | [`ClientMessage::Failed`] | round u32, length u16, that many bytes of UTF-8 |
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{LocalOptimizer, TrainPlan};
+
+const MAGIC: [u8; 2] = [0xC1, 0xF5];
+const VERSION: u8 = 1;
+const HEADER: usize = 4;
+const PLAN: usize = 4 * 3 + 1 + 4 * 6;
+const MOST_REASON: usize = 1024;
+
+/// SHA-256 over a parameter layout: which tensors, in which shapes, in which order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LayoutDigest(pub [u8; 32]);
+
+impl LayoutDigest {
+    /// The digest of a model's layout.
+    pub fn of(layout: &cloister_nn::Layout) -> Self {
+        let mut hash = Sha256::new();
+        for tensor in layout.tensors() {
+            hash.update((tensor.name.len() as u64).to_le_bytes());
+            hash.update(tensor.name.as_bytes());
+            hash.update((tensor.shape.len() as u64).to_le_bytes());
+            for size in &tensor.shape {
+                hash.update((*size as u64).to_le_bytes());
+            }
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Debug for LayoutDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.0[..8] {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, "..")
+    }
+}
+
+/// What the server sends.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ServerMessage {
+    /// Train in this round, from this model.
+    Train(TrainRequest),
+    /// The run is over.
+    Finished,
+}
+
+/// The call to a cohort member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainRequest {
+    /// The round, counted from 1.
+    pub round: u32,
+    /// Layout of `global`.
+    pub layout: LayoutDigest,
+    /// The local training.
+    pub plan: TrainPlan,
+    /// The round's global parameters, shared by all members in one process.
+    pub global: Arc<[f32]>,
+}
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ClientMessage {
+    /// The client exists and has this many examples.
+    Enroll {
+        /// Examples that it will train on.
+        examples: u64,
+        /// Layout of the model that it has built.
+        layout: LayoutDigest,
+    },
+    /// The trained update.
+    Reply(TrainReply),
+    /// The client could not train.
+    Failed {
+        /// The round it was asked for.
+        round: u32,
+        /// Why, in words; cut after 1,024 bytes.
+        reason: String,
+    },
+}
+
+/// A client's answer to a [`TrainRequest`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainReply {
+    /// The round it answers.
+    pub round: u32,
+    /// Layout of `update`.
+    pub layout: LayoutDigest,
+    /// Examples trained on. Signed, so that a lie below zero is seen as what it is.
+    pub examples: i64,
+    /// Mean training loss per example over the local steps.
+    pub loss: f64,
+    /// Trained parameters minus the round's global parameters.
+    pub update: Vec<f32>,
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes end too early.
+    #[error("{what} needs {needed} bytes at offset {offset}, {left} are left")]
+    Truncated {
+        /// Which field.
+        what: &'static str,
+        /// Where it starts.
+        offset: usize,
+        /// Its length.
+        needed: usize,
+        /// Bytes left there.
+        left: usize,
+    },
+    /// A field has a value that none may have.
+    #[error("{what} at offset {offset} is {got}")]
+    Invalid {
+        /// Which field.
+        what: &'static str,
+        /// Where it starts.
+        offset: usize,
+        /// Its value.
+        got: u64,
+    },
+    /// Bytes follow the message.
+    #[error("{0} bytes follow the message")]
+    Trailing(usize),
+    /// A vector is longer than the receiver's model.
+    #[error("vector of {got} parameters, at most {most} are taken")]
+    TooLong {
+        /// Its claimed length.
+        got: usize,
+        /// The receiver's limit.
+        most: usize,
+    },
+}
+
+impl ServerMessage {
+    /// The message as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        match self {
+            Self::Train(request) => {
+                header(&mut out, 1);
+                out.extend(request.round.to_le_bytes());
+                out.extend(request.layout.0);
+                put_plan(&mut out, &request.plan);
+                put_vector(&mut out, &request.global);
+            }
+            Self::Finished => header(&mut out, 2),
+        }
+        out
+    }
+
+    /// Length of [`Self::encode`]'s result, without making it.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Train(request) => HEADER + 4 + 32 + PLAN + 4 + 4 * request.global.len(),
+            Self::Finished => HEADER,
+        }
+    }
+
+    /// Reads a message whose vectors have at most `most_parameters` entries.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the field and the offset.
+    pub fn decode(bytes: &[u8], most_parameters: usize) -> Result<Self, DecodeError> {
+        let mut reader = Reader { bytes, offset: 0 };
+        let message = match reader.kind()? {
+            1 => Self::Train(TrainRequest {
+                round: reader.u32("round")?,
+                layout: LayoutDigest(reader.array("layout")?),
+                plan: reader.plan()?,
+                global: reader.vector("global", most_parameters)?.into(),
+            }),
+            2 => Self::Finished,
+            kind => return Err(unknown_kind(kind)),
+        };
+        reader.end(message)
+    }
+}
+
+impl ClientMessage {
+    /// The message as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        match self {
+            Self::Enroll { examples, layout } => {
+                header(&mut out, 17);
+                out.extend(examples.to_le_bytes());
+                out.extend(layout.0);
+            }
+            Self::Reply(reply) => {
+                header(&mut out, 18);
+                out.extend(reply.round.to_le_bytes());
+                out.extend(reply.layout.0);
+                out.extend(reply.examples.to_le_bytes());
+                out.extend(reply.loss.to_le_bytes());
+                put_vector(&mut out, &reply.update);
+            }
+            Self::Failed { round, reason } => {
+                header(&mut out, 19);
+                out.extend(round.to_le_bytes());
+                let reason = cut(reason);
+                out.extend((reason.len() as u16).to_le_bytes());
+                out.extend(reason.as_bytes());
+            }
+        }
+        out
+    }
+
+    /// Length of [`Self::encode`]'s result, without making it.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Enroll { .. } => HEADER + 8 + 32,
+            Self::Reply(reply) => HEADER + 4 + 32 + 8 + 8 + 4 + 4 * reply.update.len(),
+            Self::Failed { reason, .. } => HEADER + 4 + 2 + cut(reason).len(),
+        }
+    }
+
+    /// Reads a message whose vectors have at most `most_parameters` entries.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the field and the offset.
+    pub fn decode(bytes: &[u8], most_parameters: usize) -> Result<Self, DecodeError> {
+        let mut reader = Reader { bytes, offset: 0 };
+        let message = match reader.kind()? {
+            17 => Self::Enroll {
+                examples: u64::from_le_bytes(reader.array("examples")?),
+                layout: LayoutDigest(reader.array("layout")?),
+            },
+            18 => Self::Reply(TrainReply {
+                round: reader.u32("round")?,
+                layout: LayoutDigest(reader.array("layout")?),
+                examples: i64::from_le_bytes(reader.array("examples")?),
+                loss: f64::from_le_bytes(reader.array("loss")?),
+                update: reader.vector("update", most_parameters)?,
+            }),
+            19 => Self::Failed {
+                round: reader.u32("round")?,
+                reason: reader.text("reason")?,
+            },
+            kind => return Err(unknown_kind(kind)),
+        };
+        reader.end(message)
+    }
+}
+
+fn header(out: &mut Vec<u8>, kind: u8) {
+    out.extend(MAGIC);
+    out.extend([VERSION, kind]);
+}
+
+fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
+    // Layouts stay far below 2^32 parameters; a longer one could not be decoded and is caught by its length there.
+    out.extend((values.len() as u32).to_le_bytes());
+    for value in values {
+        out.extend(value.to_le_bytes());
+    }
+}
+
+fn put_plan(out: &mut Vec<u8>, plan: &TrainPlan) {
+    for count in [plan.epochs, plan.batch_size, plan.max_steps] {
+        out.extend(count.to_le_bytes());
+    }
+    out.push(match plan.optimizer {
+        LocalOptimizer::Sgd => 0,
+        LocalOptimizer::Momentum => 1,
+        LocalOptimizer::Adam => 2,
+    });
+    for rate in [
+        plan.learning_rate,
+        plan.momentum,
+        plan.beta1,
+        plan.beta2,
+        plan.weight_decay,
+        plan.proximal_mu,
+    ] {
+        out.extend(rate.to_le_bytes());
+    }
+}
+
+fn cut(reason: &str) -> &str {
+    let end = (0..=reason.len().min(MOST_REASON))
+        .rev()
+        .find(|end| reason.is_char_boundary(*end))
+        .unwrap_or(0);
+    &reason[..end]
+}
+
+fn unknown_kind(kind: u8) -> DecodeError {
+    DecodeError::Invalid {
+        what: "message kind",
+        offset: 3,
+        got: kind.into(),
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, what: &'static str, needed: usize) -> Result<&'a [u8], DecodeError> {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let Some(taken) = rest.get(..needed) else {
+            return Err(DecodeError::Truncated {
+                what,
+                offset: self.offset,
+                needed,
+                left: rest.len(),
+            });
+        };
+        self.offset += needed;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(what, N)?);
+        Ok(array)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    fn f32(&mut self, what: &'static str) -> Result<f32, DecodeError> {
+        Ok(f32::from_le_bytes(self.array(what)?))
+    }
+
+    fn kind(&mut self) -> Result<u8, DecodeError> {
+        let [first, second, version, kind] = self.array("header")?;
+        if [first, second] != MAGIC {
+            return Err(DecodeError::Invalid {
+                what: "magic",
+                offset: 0,
+                got: u16::from_le_bytes([first, second]).into(),
+            });
+        }
+        if version != VERSION {
+            return Err(DecodeError::Invalid {
+                what: "format version",
+                offset: 2,
+                got: version.into(),
+            });
+        }
+        Ok(kind)
+    }
+
+    fn plan(&mut self) -> Result<TrainPlan, DecodeError> {
+        let (epochs, batch_size, max_steps) = (
+            self.u32("epochs")?,
+            self.u32("batch size")?,
+            self.u32("most steps")?,
+        );
+        let offset = self.offset;
+        let [optimizer] = self.array("optimizer")?;
+        let optimizer = match optimizer {
+            0 => LocalOptimizer::Sgd,
+            1 => LocalOptimizer::Momentum,
+            2 => LocalOptimizer::Adam,
+            other => {
+                return Err(DecodeError::Invalid {
+                    what: "optimizer",
+                    offset,
+                    got: other.into(),
+                });
+            }
+        };
+        Ok(TrainPlan {
+            epochs,
+            batch_size,
+            max_steps,
+            optimizer,
+            learning_rate: self.f32("learning rate")?,
+            momentum: self.f32("momentum")?,
+            beta1: self.f32("beta1")?,
+            beta2: self.f32("beta2")?,
+            weight_decay: self.f32("weight decay")?,
+            proximal_mu: self.f32("proximal mu")?,
+        })
+    }
+
+    fn vector(&mut self, what: &'static str, most: usize) -> Result<Vec<f32>, DecodeError> {
+        let len = self.u32(what)? as usize;
+        if len > most {
+            return Err(DecodeError::TooLong { got: len, most });
+        }
+        let (words, _) = self.take(what, len.saturating_mul(4))?.as_chunks();
+        Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<String, DecodeError> {
+        let offset = self.offset;
+        let len = u16::from_le_bytes(self.array(what)?);
+        if usize::from(len) > MOST_REASON {
+            return Err(DecodeError::Invalid {
+                what,
+                offset,
+                got: len.into(),
+            });
+        }
+        let bytes = self.take(what, len.into())?;
+        let text = std::str::from_utf8(bytes).map_err(|error| DecodeError::Invalid {
+            what,
+            offset: offset + 2 + error.valid_up_to(),
+            got: bytes
+                .get(error.valid_up_to())
+                .copied()
+                .unwrap_or_default()
+                .into(),
+        })?;
+        Ok(text.to_owned())
+    }
+
+    fn end<T>(self, message: T) -> Result<T, DecodeError> {
+        match self.bytes.len() - self.offset {
+            0 => Ok(message),
+            more => Err(DecodeError::Trailing(more)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::TrainConfig;
+
+    fn reply(update: Vec<f32>) -> ClientMessage {
+        ClientMessage::Reply(TrainReply {
+            round: 3,
+            layout: LayoutDigest([9; 32]),
+            examples: -5,
+            loss: 0.25,
+            update,
+        })
+    }
+
+    fn train() -> ServerMessage {
+        ServerMessage::Train(TrainRequest {
+            round: 3,
+            layout: LayoutDigest([9; 32]),
+            plan: TrainConfig::default().plan(3),
+            global: vec![1.0, 2.0].into(),
+        })
+    }
+
+    #[test]
+    fn round_trips() {
+        let failed = ClientMessage::Failed {
+            round: 1,
+            reason: "disk full: é".to_owned(),
+        };
+        let enroll = ClientMessage::Enroll {
+            examples: 7,
+            layout: LayoutDigest([1; 32]),
+        };
+        for message in [reply(vec![1.5, -2.0]), failed, enroll] {
+            let bytes = message.encode();
+            assert_eq!(bytes.len(), message.encoded_len());
+            assert_eq!(ClientMessage::decode(&bytes, 2), Ok(message));
+        }
+        for message in [train(), ServerMessage::Finished] {
+            let bytes = message.encode();
+            assert_eq!(bytes.len(), message.encoded_len());
+            assert_eq!(ServerMessage::decode(&bytes, 2), Ok(message));
+        }
+    }
+
+    #[test]
+    fn every_prefix_is_refused() {
+        let bytes = reply(vec![1.0, 2.0]).encode();
+        for end in 0..bytes.len() {
+            assert!(matches!(
+                ClientMessage::decode(&bytes[..end], 2),
+                Err(DecodeError::Truncated { .. })
+            ));
+        }
+        let bytes = train().encode();
+        for end in 0..bytes.len() {
+            assert!(ServerMessage::decode(&bytes[..end], 2).is_err());
+        }
+    }
+
+    #[test]
+    fn lies_about_length_are_refused_before_allocation() {
+        let mut bytes = reply(vec![1.0, 2.0]).encode();
+        assert_eq!(
+            ClientMessage::decode(&bytes, 1),
+            Err(DecodeError::TooLong { got: 2, most: 1 })
+        );
+        bytes.push(0);
+        assert_eq!(
+            ClientMessage::decode(&bytes, 2),
+            Err(DecodeError::Trailing(1))
+        );
+        let at = bytes.len() - 1 - 8 - 4;
+        bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(
+            ClientMessage::decode(&bytes, usize::MAX),
+            Err(DecodeError::Truncated {
+                what: "update",
+                offset: at + 4,
+                needed: u32::MAX as usize * 4,
+                left: 9
+            })
+        );
+    }
+
+    #[test]
+    fn long_reasons_are_cut_at_a_character() {
+        let failed = ClientMessage::Failed {
+            round: 1,
+            reason: "é".repeat(2000),
+        };
+        let decoded = ClientMessage::decode(&failed.encode(), 0);
+        let Ok(ClientMessage::Failed { reason, .. }) = decoded else {
+            panic!("{decoded:?}");
+        };
+        assert_eq!(reason, "é".repeat(512));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0_u8..32) {
+            let _ = ClientMessage::decode(&bytes, 100);
+            let _ = ServerMessage::decode(&bytes, 100);
+            let mut framed = vec![MAGIC[0], MAGIC[1], VERSION, kind];
+            framed.extend(&bytes);
+            for decoded in [ClientMessage::decode(&framed, 100)].into_iter().flatten() {
+                prop_assert_eq!(decoded.encode(), framed.clone());
+            }
+            let _ = ServerMessage::decode(&framed, 100);
+        }
+    }
+}
