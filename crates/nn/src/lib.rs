@@ -1,1 +1,3 @@
 //! Models on one flat parameter vector: forward, backward, optimisers, metrics.
+
+pub mod kernels;

@@ -1,0 +1,29 @@
+//! The arithmetic of training: linear products, convolutions, activations and pools on plain `f32` slices.
+//!
+//! Everything is row-major and single-threaded, and runs in a fixed order: the same inputs give the same bits in every
+//! run. Outputs are overwritten, never accumulated into. Slice lengths are asserted at the public edge, so a wrong length
+//! is a bug of the caller and panics; values (NaN, infinity) never do.
+//!
+//! | name | meaning |
+//! | --- | --- |
+//! | `n`, `batch` | examples in the batch |
+//! | activations | `[n, features]`, or `[n, channels, height, width]` |
+//! | linear weight | `[outputs, inputs]`, PyTorch's layout |
+//! | convolution weight | `[out_channels, in_channels, kernel, kernel]`, PyTorch's layout |
+
+mod activation;
+mod conv;
+mod linear;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub use activation::{
+    relu, relu_backward, sigmoid, sigmoid_backward, softplus, softplus_backward, tanh,
+    tanh_backward,
+};
+pub use conv::{
+    ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters, conv2d_forward,
+};
+pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
+pub use pool::{avg_pool2, avg_pool2_backward, max_pool2, max_pool2_backward};

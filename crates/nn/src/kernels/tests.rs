@@ -1,0 +1,308 @@
+//! Every kernel against plain loops in `f64`, over odd shapes.
+
+#![allow(clippy::float_cmp, reason = "pools move values without changing them")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Deterministic values in about -1..1, another sequence per `salt`.
+fn values(len: usize, salt: u64) -> Vec<f32> {
+    (0..len as u64)
+        .map(|i| {
+            // splitmix64
+            let mut z = (salt << 32 | i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Each entry is a sum of `terms` products of values in -1..1, so rounding grows with that count.
+fn assert_near(got: &[f32], want: &[f64], terms: usize, what: &str) {
+    assert_eq!(got.len(), want.len());
+    let tolerance = 2e-6 + 1e-7 * terms as f64;
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!(
+            (f64::from(*g) - w).abs() <= tolerance,
+            "{what}[{i}] is {g}, should be {w} within {tolerance}"
+        );
+    }
+}
+
+fn check_linear(n: usize, inputs: usize, outputs: usize, salt: u64) {
+    let x = values(n * inputs, salt);
+    let w = values(outputs * inputs, salt + 1);
+    let b = values(outputs, salt + 2);
+    let dy = values(n * outputs, salt + 3);
+    let at = |v: &[f32], i: usize| f64::from(v[i]);
+
+    let mut y = vec![f32::NAN; n * outputs];
+    linear_forward(&x, &w, &b, &mut y, n, inputs, outputs);
+    let mut want = vec![0.0; n * outputs];
+    for i in 0..n {
+        for o in 0..outputs {
+            want[i * outputs + o] = at(&b, o)
+                + (0..inputs)
+                    .map(|k| at(&x, i * inputs + k) * at(&w, o * inputs + k))
+                    .sum::<f64>();
+        }
+    }
+    assert_near(&y, &want, inputs + 1, "y");
+
+    let mut dx = vec![f32::NAN; n * inputs];
+    linear_backward_input(&dy, &w, &mut dx, n, inputs, outputs);
+    let mut want = vec![0.0; n * inputs];
+    for i in 0..n {
+        for k in 0..inputs {
+            want[i * inputs + k] = (0..outputs)
+                .map(|o| at(&dy, i * outputs + o) * at(&w, o * inputs + k))
+                .sum();
+        }
+    }
+    assert_near(&dx, &want, outputs, "dx");
+
+    let (mut dw, mut db) = (vec![f32::NAN; outputs * inputs], vec![f32::NAN; outputs]);
+    linear_backward_parameters(&x, &dy, &mut dw, &mut db, n, inputs, outputs);
+    let mut want = vec![0.0; outputs * inputs];
+    for o in 0..outputs {
+        for k in 0..inputs {
+            want[o * inputs + k] = (0..n)
+                .map(|i| at(&dy, i * outputs + o) * at(&x, i * inputs + k))
+                .sum();
+        }
+    }
+    assert_near(&dw, &want, n, "dw");
+    let want: Vec<f64> = (0..outputs)
+        .map(|o| (0..n).map(|i| at(&dy, i * outputs + o)).sum())
+        .collect();
+    assert_near(&db, &want, n, "db");
+}
+
+fn check_conv(s: &ConvShape, salt: u64) {
+    let (oh, ow, k) = (s.out_height(), s.out_width(), s.kernel);
+    let x = values(s.input_len(), salt);
+    let w = values(s.weight_len(), salt + 1);
+    let b = values(s.out_channels, salt + 2);
+    let dy = values(s.output_len(), salt + 3);
+    let mut want_y = vec![0.0f64; s.output_len()];
+    let mut want_dx = vec![0.0f64; s.input_len()];
+    let mut want_dw = vec![0.0f64; s.weight_len()];
+    let mut want_db = vec![0.0f64; s.out_channels];
+    for n in 0..s.batch {
+        for o in 0..s.out_channels {
+            for r in 0..oh {
+                for c in 0..ow {
+                    let out = ((n * s.out_channels + o) * oh + r) * ow + c;
+                    want_y[out] = f64::from(b[o]);
+                    want_db[o] += f64::from(dy[out]);
+                    for i in 0..s.in_channels {
+                        for ky in 0..k {
+                            for kx in 0..k {
+                                let (iy, ix) = (r + ky, c + kx);
+                                if iy < s.padding
+                                    || ix < s.padding
+                                    || iy - s.padding >= s.height
+                                    || ix - s.padding >= s.width
+                                {
+                                    continue;
+                                }
+                                let input = ((n * s.in_channels + i) * s.height + iy - s.padding)
+                                    * s.width
+                                    + ix
+                                    - s.padding;
+                                let weight = ((o * s.in_channels + i) * k + ky) * k + kx;
+                                want_y[out] += f64::from(w[weight]) * f64::from(x[input]);
+                                want_dx[input] += f64::from(w[weight]) * f64::from(dy[out]);
+                                want_dw[weight] += f64::from(x[input]) * f64::from(dy[out]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut scratch = ConvScratch::new();
+    let mut y = vec![f32::NAN; s.output_len()];
+    conv2d_forward(s, &x, &w, &b, &mut y, &mut scratch);
+    assert_near(&y, &want_y, s.in_channels * k * k + 1, "y");
+    let mut dx = vec![f32::NAN; s.input_len()];
+    conv2d_backward_input(s, &dy, &w, &mut dx, &mut scratch);
+    assert_near(&dx, &want_dx, s.out_channels * k * k, "dx");
+    let (mut dw, mut db) = (
+        vec![f32::NAN; s.weight_len()],
+        vec![f32::NAN; s.out_channels],
+    );
+    conv2d_backward_parameters(s, &x, &dy, &mut dw, &mut db, &mut scratch);
+    assert_near(&dw, &want_dw, s.batch * oh * ow, "dw");
+    assert_near(&db, &want_db, s.batch * oh * ow, "db");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn linear_matches_plain_loops(n in 0usize..40, inputs in 0usize..70, outputs in 0usize..40, salt in 1u64..1000) {
+        check_linear(n, inputs, outputs, salt);
+    }
+
+    #[test]
+    fn conv_matches_plain_loops(
+        (batch, in_channels, out_channels) in (0usize..4, 1usize..5, 1usize..10),
+        (height, width) in (1usize..24, 1usize..40),
+        (kernel, padding) in (1usize..6, 0usize..4),
+        salt in 1u64..1000,
+    ) {
+        let s = ConvShape { batch, in_channels, height, width, out_channels, kernel, padding };
+        check_conv(&s, salt);
+    }
+}
+
+#[test]
+fn shapes_of_the_shipped_models() {
+    check_linear(10, 784, 10, 1);
+    check_linear(32, 784, 200, 2);
+    check_linear(10, 200, 200, 3);
+    for (in_channels, height, out_channels, kernel, padding) in [
+        (1, 28, 6, 5, 2),
+        (6, 14, 16, 5, 0),
+        (3, 32, 6, 5, 0),
+        (1, 28, 32, 5, 2),
+        (32, 14, 64, 5, 2),
+        (3, 32, 32, 3, 1),
+        (32, 16, 64, 3, 1),
+        (64, 8, 128, 3, 1),
+    ] {
+        let s = ConvShape {
+            batch: 3,
+            in_channels,
+            height,
+            width: height,
+            out_channels,
+            kernel,
+            padding,
+        };
+        check_conv(&s, 5);
+    }
+}
+
+#[test]
+fn activations_match_f64() {
+    let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.005).collect();
+    let mut y = vec![0.0; x.len()];
+    let close = |y: &[f32], f: &dyn Fn(f64) -> f64| {
+        for (x, y) in x.iter().zip(y) {
+            let want = f(f64::from(*x));
+            assert!(
+                (f64::from(*y) - want).abs() <= 1e-6 * want.abs().max(1.0),
+                "at {x}: {y}, should be {want}"
+            );
+        }
+    };
+    relu(&x, &mut y);
+    close(&y, &|x| x.max(0.0));
+    tanh(&x, &mut y);
+    close(&y, &f64::tanh);
+    sigmoid(&x, &mut y);
+    close(&y, &|x| 1.0 / (1.0 + (-x).exp()));
+    softplus(&x, &mut y);
+    close(&y, &|x| x.max(0.0) + (-x.abs()).exp().ln_1p());
+}
+
+#[test]
+fn backward_of_activations_is_the_derivative() {
+    let x: Vec<f32> = (-160..160).map(|i| i as f32 * 0.05 + 0.01).collect();
+    let dy = values(x.len(), 9);
+    type Pass = (
+        fn(&[f32], &mut [f32]),
+        fn(&[f32], &[f32], &mut [f32]),
+        fn(f64) -> f64,
+    );
+    let passes: [Pass; 4] = [
+        (relu, relu_backward, |x| f64::from(u8::from(x > 0.0))),
+        (tanh, tanh_backward, |x| 1.0 - x.tanh().powi(2)),
+        (sigmoid, sigmoid_backward, |x| {
+            let s = 1.0 / (1.0 + (-x).exp());
+            s * (1.0 - s)
+        }),
+        (softplus, softplus_backward, |x| 1.0 / (1.0 + (-x).exp())),
+    ];
+    for (forward, backward, derivative) in passes {
+        let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        forward(&x, &mut y);
+        backward(&y, &dy, &mut dx);
+        for i in 0..x.len() {
+            let want = f64::from(dy[i]) * derivative(f64::from(x[i]));
+            assert!(
+                (f64::from(dx[i]) - want).abs() < 1e-6,
+                "at {}: {} should be {want}",
+                x[i],
+                dx[i]
+            );
+        }
+    }
+}
+
+#[test]
+fn max_pool_takes_the_first_of_equals_and_keeps_nan() {
+    let x = [
+        1.0, 1.0, 2.0, 3.0, 9.0, //
+        1.0, 1.0, 3.0, 3.0, 9.0, //
+        9.0, 9.0, 9.0, 9.0, 9.0,
+    ];
+    let (mut y, mut at) = ([0.0; 2], [9u32; 2]);
+    max_pool2(&x, &mut y, &mut at, 1, 3, 5);
+    assert_eq!((y, at), ([1.0, 3.0], [0, 3]));
+    let mut dx = [7.0; 15];
+    max_pool2_backward(&[5.0, 6.0], &at, &mut dx, 1, 3, 5);
+    let mut want = [0.0; 15];
+    (want[0], want[3]) = (5.0, 6.0);
+    assert_eq!(dx, want);
+    let (mut y, mut at) = ([0.0; 1], [9u32; 1]);
+    max_pool2(&[1.0, 2.0, f32::NAN, 3.0], &mut y, &mut at, 1, 2, 2);
+    assert!(y[0].is_nan() && at[0] == 2);
+}
+
+proptest! {
+    #[test]
+    fn pools_match_plain_loops(planes in 0usize..5, h in 1usize..20, w in 1usize..70, salt in 1u64..1000) {
+        let x = values(planes * h * w, salt);
+        let (oh, ow) = (h / 2, w / 2);
+        let dy = values(planes * oh * ow, salt + 1);
+        let (mut most, mut mean) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
+        let mut at = vec![0u32; dy.len()];
+        max_pool2(&x, &mut most, &mut at, planes, h, w);
+        avg_pool2(&x, &mut mean, planes, h, w);
+        let (mut d_most, mut d_mean) = (vec![9.0; x.len()], vec![9.0; x.len()]);
+        max_pool2_backward(&dy, &at, &mut d_most, planes, h, w);
+        avg_pool2_backward(&dy, &mut d_mean, planes, h, w);
+        let (mut want_most, mut want_mean) = (vec![0.0f32; x.len()], vec![0.0f32; x.len()]);
+        for p in 0..planes {
+            for r in 0..oh {
+                for c in 0..ow {
+                    let out = (p * oh + r) * ow + c;
+                    let window: Vec<usize> = [(0, 0), (0, 1), (1, 0), (1, 1)]
+                        .iter()
+                        .map(|(a, b)| (2 * r + a) * w + 2 * c + b)
+                        .collect();
+                    let first = *window
+                        .iter()
+                        .rev()
+                        .max_by(|&&a, &&b| x[p * h * w + a].total_cmp(&x[p * h * w + b]))
+                        .unwrap();
+                    prop_assert_eq!(at[out] as usize, first);
+                    prop_assert_eq!(most[out], x[p * h * w + first]);
+                    let sum: f64 = window.iter().map(|&i| f64::from(x[p * h * w + i])).sum();
+                    prop_assert!((f64::from(mean[out]) - sum / 4.0).abs() < 1e-6);
+                    want_most[p * h * w + first] = dy[out];
+                    for &i in &window {
+                        want_mean[p * h * w + i] = dy[out] * 0.25;
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(d_most, want_most);
+        prop_assert_eq!(d_mean, want_mean);
+    }
+}
