@@ -27,8 +27,7 @@
 //! use cloister_protocol::message::{ClientMessage, LayoutDigest, TrainReply};
 //!
 //! let layout = LayoutDigest([7; 32]);
-//! let settings = ServerSettings { rounds: 1, ..ServerSettings::default() };
-//! let mut server = Server::new(settings, layout, vec![0.0; 2], Streams::new(1));
+//! let mut server = Server::new(ServerSettings::default(), layout, vec![0.0; 2], Streams::new(1));
 //! server.enroll(ClientId(0), 3)?;
 //! server.enroll(ClientId(1), 1)?;
 //! server.begin_round(Duration::ZERO)?;
@@ -37,7 +36,7 @@
 //!     let reply = TrainReply { round: 1, layout, examples, loss: 0.5, update };
 //!     server.receive(ClientId(client), ClientMessage::Reply(reply), Duration::from_secs(1));
 //! }
-//! assert_eq!(server.global(), &[2.0, 1.0]); // FedAvg: weighted by examples
+//! assert_eq!(server.global()[..], [2.0, 1.0]); // FedAvg: weighted by examples
 //! # Ok::<(), ProtocolError>(())
 //! ```
 

@@ -19,7 +19,7 @@ const LOW_SCALE: f64 = (1_u64 << 56) as f64;
 const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 x 2^52
 
 /// The sum of `weight x vector` over the accepted replies of a round: d entries, each a pair of integers with a
-/// resolution of 2^-56, exact for any order of up to 2^17 terms of magnitude below 2^35.
+/// resolution of 2^-56 (each term is rounded to it, an absolute error of at most 2^-57), the same for any order of up to 2^17 terms of magnitude below 2^35.
 #[derive(Clone, Debug)]
 pub struct ExactSum {
     high: Vec<i64>,
@@ -97,7 +97,7 @@ impl ExactSum {
 /// Index of the first entry that is not finite, or whose product with `weight` is too large for the sum.
 pub fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
     let limit = ExactSum::limit(weight);
-    let unfit = |value: &f32| !(f64::from(value.abs()) < limit);
+    let unfit = |value: &f32| value.is_nan() || f64::from(value.abs()) >= limit;
     // Whole blocks first: no early exit inside, so that the scan runs at memory speed.
     for (block, chunk) in values.chunks(1024).enumerate() {
         if chunk.iter().fold(false, |bad, value| bad | unfit(value)) {
@@ -126,14 +126,16 @@ mod tests {
 
     use super::*;
 
+    const TINY: f32 = 1.0 / (1_u64 << 40) as f32;
+
     #[test]
     fn mean_of_two_is_exact() {
         let mut sum = ExactSum::new(3);
-        assert!(sum.add(&[1.0, -2.5, 1e-12], 3));
-        assert!(sum.add(&[5.0, 0.5, 1e-12], 1));
+        assert!(sum.add(&[1.0, -2.5, TINY], 3));
+        assert!(sum.add(&[5.0, 0.5, TINY], 1));
         let mut mean = [0.0; 3];
         sum.mean(&mut mean);
-        assert_eq!(mean, [2.0, -1.75, 1e-12]);
+        assert_eq!(mean, [2.0, -1.75, TINY]);
         assert_eq!((sum.weight(), sum.terms()), (4, 2));
     }
 

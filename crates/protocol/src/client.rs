@@ -1,0 +1,230 @@
+//! The client's side of a round.
+
+use std::sync::Arc;
+
+use crate::config::TrainPlan;
+use crate::learner::{LearnerError, Update};
+use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
+
+/// One client as a state machine: which round it is training, which it has answered. It holds no model and no data,
+/// so that thousands can lie idle; the host trains with a [`crate::Learner`] when told to.
+#[derive(Clone, Debug)]
+pub struct Client {
+    layout: LayoutDigest,
+    parameters: usize,
+    examples: u64,
+    training: Option<u32>,
+    answered: u32,
+}
+
+/// What the host does next.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ClientAction {
+    /// Train, then hand the result to [`Client::trained`].
+    Train(TrainJob),
+    /// Send this.
+    Send(ClientMessage),
+    /// The server asks again for a round that was answered: send the stored bytes of that answer again, do not train.
+    Repeat {
+        /// The round.
+        round: u32,
+    },
+    /// Nothing: the request is already being worked on, or is for a round that has passed.
+    Nothing,
+    /// The run is over.
+    Stop,
+}
+
+/// A training job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainJob {
+    /// The round.
+    pub round: u32,
+    /// The local training.
+    pub plan: TrainPlan,
+    /// Global parameters to start from.
+    pub global: Arc<[f32]>,
+}
+
+impl Client {
+    /// A client that has built a model of this layout, with so many `parameters`, and holds `examples` examples.
+    pub fn new(layout: LayoutDigest, parameters: usize, examples: u64) -> Self {
+        Self {
+            layout,
+            parameters,
+            examples,
+            training: None,
+            answered: 0,
+        }
+    }
+
+    /// The message with which the client presents itself.
+    pub fn enrolment(&self) -> ClientMessage {
+        ClientMessage::Enroll {
+            examples: self.examples,
+            layout: self.layout,
+        }
+    }
+
+    /// Takes a message of the server.
+    pub fn receive(&mut self, message: ServerMessage) -> ClientAction {
+        match message {
+            ServerMessage::Finished => ClientAction::Stop,
+            ServerMessage::Train(request) if request.round == self.answered => {
+                ClientAction::Repeat {
+                    round: request.round,
+                }
+            }
+            ServerMessage::Train(request)
+                if request.round < self.answered || self.training == Some(request.round) =>
+            {
+                ClientAction::Nothing
+            }
+            ServerMessage::Train(request) => self.begin(request),
+        }
+    }
+
+    fn begin(&mut self, request: TrainRequest) -> ClientAction {
+        let round = request.round;
+        if let Some(reason) = self.unacceptable(&request) {
+            return ClientAction::Send(self.failed(round, reason));
+        }
+        // A newer round replaces one in training: the server has given up on the older.
+        self.training = Some(round);
+        ClientAction::Train(TrainJob {
+            round,
+            plan: request.plan,
+            global: request.global,
+        })
+    }
+
+    /// The client does not trust the server's model either.
+    fn unacceptable(&self, request: &TrainRequest) -> Option<String> {
+        if request.layout != self.layout {
+            return Some("the server's model has another parameter layout".to_owned());
+        }
+        if request.global.len() != self.parameters {
+            return Some(format!(
+                "the server sent {} parameters, the model has {}",
+                request.global.len(),
+                self.parameters
+            ));
+        }
+        let index = request.global.iter().position(|value| !value.is_finite())?;
+        Some(format!(
+            "parameter {index} of the server's model is not finite"
+        ))
+    }
+
+    /// Takes the result of a [`TrainJob`]; `None` if a newer round has replaced it meanwhile.
+    pub fn trained(
+        &mut self,
+        round: u32,
+        result: Result<Update, LearnerError>,
+    ) -> Option<ClientMessage> {
+        if self.training != Some(round) {
+            return None;
+        }
+        self.training = None;
+        Some(match result {
+            Ok(update) => {
+                self.answered = round;
+                ClientMessage::Reply(TrainReply {
+                    round,
+                    layout: self.layout,
+                    examples: i64::try_from(update.examples).unwrap_or(i64::MAX),
+                    loss: update.loss,
+                    update: update.values,
+                })
+            }
+            Err(error) => self.failed(round, error.to_string()),
+        })
+    }
+
+    fn failed(&mut self, round: u32, reason: String) -> ClientMessage {
+        self.answered = round;
+        ClientMessage::Failed { round, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainConfig;
+
+    const LAYOUT: LayoutDigest = LayoutDigest([1; 32]);
+
+    fn request(round: u32, global: Vec<f32>) -> ServerMessage {
+        ServerMessage::Train(TrainRequest {
+            round,
+            layout: LAYOUT,
+            plan: TrainConfig::default().plan(round),
+            global: global.into(),
+        })
+    }
+
+    fn update() -> Update {
+        Update {
+            examples: 4,
+            loss: 0.5,
+            values: vec![0.0; 2],
+        }
+    }
+
+    #[test]
+    fn repeated_and_stale_requests_do_not_train_again() {
+        let mut client = Client::new(LAYOUT, 2, 4);
+        assert!(matches!(
+            client.receive(request(2, vec![0.0; 2])),
+            ClientAction::Train(_)
+        ));
+        assert_eq!(
+            client.receive(request(2, vec![0.0; 2])),
+            ClientAction::Nothing
+        );
+        assert!(client.trained(2, Ok(update())).is_some());
+        assert_eq!(
+            client.receive(request(2, vec![0.0; 2])),
+            ClientAction::Repeat { round: 2 }
+        );
+        assert_eq!(
+            client.receive(request(1, vec![0.0; 2])),
+            ClientAction::Nothing
+        );
+        assert_eq!(client.trained(2, Ok(update())), None);
+        assert_eq!(client.receive(ServerMessage::Finished), ClientAction::Stop);
+    }
+
+    #[test]
+    fn a_newer_round_replaces_one_in_training() {
+        let mut client = Client::new(LAYOUT, 2, 4);
+        client.receive(request(1, vec![0.0; 2]));
+        assert!(matches!(
+            client.receive(request(2, vec![0.0; 2])),
+            ClientAction::Train(_)
+        ));
+        assert_eq!(client.trained(1, Ok(update())), None);
+        assert!(client.trained(2, Ok(update())).is_some());
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_answered_with_the_reason() {
+        for (global, word) in [
+            (vec![0.0; 3], "3 parameters"),
+            (vec![0.0, f32::NAN], "parameter 1"),
+        ] {
+            let mut client = Client::new(LAYOUT, 2, 4);
+            let action = client.receive(request(1, global));
+            let ClientAction::Send(ClientMessage::Failed { round: 1, reason }) = action else {
+                panic!("{action:?}");
+            };
+            assert!(reason.contains(word), "{reason}");
+        }
+        let mut client = Client::new(LayoutDigest([2; 32]), 2, 4);
+        assert!(matches!(
+            client.receive(request(1, vec![0.0; 2])),
+            ClientAction::Send(ClientMessage::Failed { .. })
+        ));
+    }
+}

@@ -1,0 +1,316 @@
+//! A client's training: the one trait between the round and whatever trains.
+
+use std::sync::{Mutex, PoisonError};
+
+use cloister_data::Dataset;
+use cloister_nn::metrics::{Evaluation, Tally};
+use cloister_nn::{Layout, Model, Optimizer, OptimizerConfig, Proximal, Workspace};
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::{LocalOptimizer, TrainPlan};
+
+/// What a client made of the global model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// Examples trained on.
+    pub examples: u64,
+    /// Mean training loss per example over the local steps.
+    pub loss: f64,
+    /// Trained parameters minus global parameters, in the order of the layout.
+    pub values: Vec<f32>,
+}
+
+/// Why a client could not train.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LearnerError(pub String);
+
+/// Whatever trains at a client: the built-in models, or a user's own code.
+pub trait Learner {
+    /// The parameter layout of the model.
+    fn layout(&self) -> &Layout;
+
+    /// Examples that [`Self::train`] uses.
+    fn examples(&self) -> u64;
+
+    /// Trains from `global` as `plan` says; all randomness comes from `rng`.
+    ///
+    /// # Errors
+    /// [`LearnerError`], whose words reach the server's record.
+    fn train(
+        &mut self,
+        global: &[f32],
+        plan: &TrainPlan,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Update, LearnerError>;
+
+    /// Judges `global` on the client's own examples.
+    ///
+    /// # Errors
+    /// [`LearnerError`], whose words reach the server's record.
+    fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError>;
+}
+
+/// Most examples that pass through the network at once: larger batches are summed over chunks of this size, so that
+/// memory does not grow with `batch_size`.
+const CHUNK: usize = 256;
+
+/// Buffers of one training at a time, kept from client to client.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    workspace: Option<(usize, Workspace)>,
+    inputs: Vec<f32>,
+    labels: Vec<u32>,
+    order: Vec<u32>,
+    gradient: Vec<f32>,
+    partial: Vec<f32>,
+    optimizer: Option<(OptimizerConfig, Optimizer)>,
+}
+
+/// Scratch buffers shared by the clients of one process: as many as clients that train at the same time. All users of
+/// a pool must train the same model.
+#[derive(Debug, Default)]
+pub struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    /// Takes a scratch out, a fresh one if none is free.
+    pub fn take(&self) -> Scratch {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop().unwrap_or_default()
+    }
+
+    /// Puts a scratch back for the next client.
+    pub fn put(&self, scratch: Scratch) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(scratch);
+    }
+}
+
+/// A built-in model over some rows of a data set.
+#[derive(Debug)]
+pub struct ModelLearner<'a> {
+    model: &'a Model,
+    data: &'a Dataset,
+    rows: &'a [u32],
+    scratch: Scratch,
+}
+
+impl<'a> ModelLearner<'a> {
+    /// A learner of `model` on the `rows` of `data`. `scratch` is fresh, or was last used with the same model.
+    ///
+    /// # Errors
+    /// [`LearnerError`] if there is no row, a row is not in `data`, or an example has another size than the input.
+    pub fn new(
+        model: &'a Model,
+        data: &'a Dataset,
+        rows: &'a [u32],
+        scratch: Scratch,
+    ) -> Result<Self, LearnerError> {
+        if rows.is_empty() {
+            return Err(LearnerError("the client has no examples".to_owned()));
+        }
+        if let Some(row) = rows.iter().find(|row| **row as usize >= data.len()) {
+            return Err(LearnerError(format!(
+                "row {row} is not among the {} examples",
+                data.len()
+            )));
+        }
+        if data.shape().len() != model.input().len() {
+            return Err(LearnerError(format!(
+                "examples have {} features, the model takes {}",
+                data.shape().len(),
+                model.input().len()
+            )));
+        }
+        Ok(Self {
+            model,
+            data,
+            rows,
+            scratch,
+        })
+    }
+
+    /// Gives the buffers back.
+    pub fn into_scratch(self) -> Scratch {
+        self.scratch
+    }
+
+    /// One step's mean gradient into `scratch.gradient`; the batch is `scratch.order[from..to]`. Gives the sum of
+    /// the losses.
+    fn gradient(&mut self, parameters: &[f32], from: usize, to: usize) -> f64 {
+        let batch = to - from;
+        if batch <= CHUNK {
+            self.gather(from, to);
+            return self.pass(parameters, batch, false);
+        }
+        let mut loss = 0.0;
+        for start in (from..to).step_by(CHUNK) {
+            let end = to.min(start + CHUNK);
+            self.gather(start, end);
+            loss += self.pass(parameters, end - start, true);
+            let share = (end - start) as f32 / batch as f32;
+            let Scratch {
+                gradient, partial, ..
+            } = &mut self.scratch;
+            if start == from {
+                gradient.fill(0.0);
+            }
+            for (sum, part) in gradient.iter_mut().zip(partial.iter()) {
+                *sum += share * part;
+            }
+        }
+        loss
+    }
+
+    fn gather(&mut self, from: usize, to: usize) {
+        let Scratch {
+            inputs,
+            labels,
+            order,
+            ..
+        } = &mut self.scratch;
+        inputs.clear();
+        labels.clear();
+        for row in &order[from..to] {
+            let row = *row as usize;
+            inputs.extend_from_slice(self.data.row(row));
+            labels.push(self.data.labels()[row]);
+        }
+    }
+
+    fn pass(&mut self, parameters: &[f32], batch: usize, partial: bool) -> f64 {
+        let workspace = workspace(&mut self.scratch.workspace, self.model, batch);
+        let gradient = if partial {
+            &mut self.scratch.partial
+        } else {
+            &mut self.scratch.gradient
+        };
+        gradient.resize(parameters.len(), 0.0);
+        self.model
+            .gradient(
+                parameters,
+                &self.scratch.inputs,
+                &self.scratch.labels,
+                workspace,
+                gradient,
+            )
+            .loss_sum
+    }
+}
+
+/// A workspace for at least `batch` examples, made anew only when a larger one is needed.
+fn workspace<'w>(
+    slot: &'w mut Option<(usize, Workspace)>,
+    model: &Model,
+    batch: usize,
+) -> &'w mut Workspace {
+    if slot.as_ref().is_none_or(|(capacity, _)| *capacity < batch) {
+        *slot = None;
+    }
+    &mut slot
+        .get_or_insert_with(|| (batch, model.workspace(batch)))
+        .1
+}
+
+fn optimizer_config(plan: &TrainPlan) -> OptimizerConfig {
+    match plan.optimizer {
+        LocalOptimizer::Sgd => OptimizerConfig::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+        },
+        LocalOptimizer::Momentum => OptimizerConfig::Sgd {
+            momentum: plan.momentum,
+            nesterov: false,
+        },
+        LocalOptimizer::Adam => OptimizerConfig::Adam {
+            beta1: plan.beta1,
+            beta2: plan.beta2,
+            epsilon: 1e-8,
+            decoupled: false,
+        },
+    }
+}
+
+impl Learner for ModelLearner<'_> {
+    fn layout(&self) -> &Layout {
+        self.model.layout()
+    }
+
+    fn examples(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn train(
+        &mut self,
+        global: &[f32],
+        plan: &TrainPlan,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Update, LearnerError> {
+        let examples = self.rows.len();
+        let batch = match plan.batch_size as usize {
+            0 => examples,
+            size => size.min(examples),
+        };
+        let mut parameters = global.to_vec();
+        let config = optimizer_config(plan);
+        let mut optimizer = match self.scratch.optimizer.take() {
+            Some((last, mut optimizer)) if last == config => {
+                optimizer.reset();
+                optimizer
+            }
+            _ => Optimizer::new(&config, global.len()),
+        };
+        self.scratch.order.clear();
+        self.scratch.order.extend_from_slice(self.rows);
+        let proximal = (plan.proximal_mu > 0.0).then_some(Proximal {
+            mu: plan.proximal_mu,
+            global,
+        });
+        let (mut loss, mut seen, mut steps) = (0.0, 0_usize, 0_u32);
+        'epochs: for _ in 0..plan.epochs {
+            self.scratch.order.shuffle(rng);
+            for from in (0..examples).step_by(batch) {
+                if plan.max_steps != 0 && steps == plan.max_steps {
+                    break 'epochs;
+                }
+                let to = examples.min(from + batch);
+                loss += self.gradient(&parameters, from, to);
+                optimizer.step(
+                    &mut parameters,
+                    &self.scratch.gradient,
+                    plan.learning_rate,
+                    plan.weight_decay,
+                    proximal,
+                );
+                seen += to - from;
+                steps += 1;
+            }
+        }
+        self.scratch.optimizer = Some((config, optimizer));
+        for (parameter, start) in parameters.iter_mut().zip(global) {
+            *parameter -= start;
+        }
+        Ok(Update {
+            examples: examples as u64,
+            loss: if seen == 0 { 0.0 } else { loss / seen as f64 },
+            values: parameters,
+        })
+    }
+
+    fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError> {
+        self.scratch.order.clear();
+        self.scratch.order.extend_from_slice(self.rows);
+        let mut tally = Tally::new(self.model);
+        for from in (0..self.rows.len()).step_by(CHUNK) {
+            let to = self.rows.len().min(from + CHUNK);
+            self.gather(from, to);
+            let workspace = workspace(&mut self.scratch.workspace, self.model, to - from);
+            let logits = self
+                .model
+                .logits(global, &self.scratch.inputs, to - from, workspace);
+            tally.add(logits, &self.scratch.labels);
+        }
+        Ok(tally.finish())
+    }
+}

@@ -1,0 +1,596 @@
+//! The server's side of a round.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{AggregationConfig, FederationConfig, ServerConfig, TrainConfig, Weights};
+use crate::error::{ClientId, ProtocolError, Refusal};
+use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
+use crate::sampling;
+use crate::server_optimizer::ServerOptimizer;
+use crate::streams::{Purpose, Streams};
+use crate::sum::{ExactSum, MAX_WEIGHT, first_unfit};
+
+/// The tables that decide what a server does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerSettings {
+    /// Cohorts, rounds, waiting.
+    pub federation: FederationConfig,
+    /// Local training.
+    pub train: TrainConfig,
+    /// Server optimiser.
+    pub server: ServerConfig,
+    /// Rule and weights.
+    pub aggregation: AggregationConfig,
+}
+
+/// What a host takes out of the server, in order.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ServerOutput {
+    /// Deliver this message.
+    Send {
+        /// To whom.
+        to: ClientId,
+        /// What.
+        message: ServerMessage,
+    },
+    /// Something happened that the record should hold.
+    Event(ServerEvent),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A round began.
+    RoundStarted {
+        /// Its number, from 1.
+        round: u32,
+        /// The clients asked.
+        cohort: Vec<ClientId>,
+    },
+    /// A reply was taken into the sum.
+    Accepted {
+        /// The round.
+        round: u32,
+        /// Whose.
+        client: ClientId,
+        /// Examples it trained on.
+        examples: u32,
+        /// Its mean training loss.
+        loss: f64,
+    },
+    /// A message was refused; nothing else changed.
+    Refused {
+        /// The round in progress, or the last one.
+        round: u32,
+        /// Whose.
+        client: ClientId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The host reported that a member will not answer.
+    Lost {
+        /// The round.
+        round: u32,
+        /// Who.
+        client: ClientId,
+    },
+    /// A round ended.
+    RoundEnded(RoundReport),
+}
+
+/// How a round ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundReport {
+    /// Its number, from 1.
+    pub round: u32,
+    /// Why it was abandoned; `None` if it completed and moved the model.
+    pub abandoned: Option<String>,
+    /// Clients asked.
+    pub cohort: u32,
+    /// Replies in the sum.
+    pub accepted: u32,
+    /// Members whose reply was refused for its content.
+    pub refused: u32,
+    /// Members that were lost, or had not answered when the round ended.
+    pub missing: u32,
+    /// Mean training loss of the accepted replies, by their weights.
+    pub train_loss: Option<f64>,
+    /// Bytes received since the last report, refused messages included.
+    pub bytes_up: u64,
+    /// Bytes sent since the last report.
+    pub bytes_down: u64,
+    /// From the round's beginning to its end, by the host's clock.
+    pub duration: Duration,
+}
+
+/// All that a server must remember between rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerState {
+    /// Rounds done.
+    pub round: u32,
+    /// Global parameters.
+    pub global: Vec<f32>,
+    /// First moment of the server optimiser.
+    pub first: Vec<f32>,
+    /// Second moment of the server optimiser.
+    pub second: Vec<f32>,
+}
+
+/// The server of a federation. See the crate's overview for what it promises.
+#[derive(Debug)]
+pub struct Server {
+    settings: ServerSettings,
+    layout: LayoutDigest,
+    streams: Streams,
+    global: Arc<[f32]>,
+    optimizer: ServerOptimizer,
+    roster: BTreeMap<ClientId, u32>,
+    round: u32,
+    current: Option<Round>,
+    output: VecDeque<ServerOutput>,
+    bytes_up: u64,
+    bytes_down: u64,
+}
+
+#[derive(Debug)]
+struct Round {
+    started: Duration,
+    wanted: usize,
+    members: BTreeMap<ClientId, Member>,
+    /// How many members are `Waiting`: counted, so that a reply costs no pass over the cohort.
+    waiting: usize,
+    sum: ExactSum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Member {
+    Waiting,
+    Lost,
+    Refused,
+    Accepted { weight: u32, loss: f64 },
+}
+
+impl Round {
+    fn count(&self, is: impl Fn(&Member) -> bool) -> usize {
+        self.members.values().filter(|member| is(member)).count()
+    }
+
+    fn accepted(&self) -> usize {
+        self.sum.terms() as usize
+    }
+
+    /// Gives `client`, if its answer is still awaited, another standing; false if it is not.
+    fn resolve(&mut self, client: ClientId, standing: Member) -> bool {
+        let Some(member @ (Member::Waiting | Member::Lost)) = self.members.get_mut(&client) else {
+            return false;
+        };
+        self.waiting -= usize::from(*member == Member::Waiting);
+        *member = standing;
+        true
+    }
+
+    /// Mean loss in the order of the roster, so that it does not depend on the order of arrival.
+    fn train_loss(&self) -> Option<f64> {
+        let (mut total, mut weights) = (0.0, 0.0);
+        for member in self.members.values() {
+            if let Member::Accepted { weight, loss } = member {
+                total += f64::from(*weight) * loss;
+                weights += f64::from(*weight);
+            }
+        }
+        (weights > 0.0).then(|| total / weights)
+    }
+}
+
+impl Server {
+    /// A server that starts from the parameters `global` of the model with this `layout`.
+    pub fn new(
+        settings: ServerSettings,
+        layout: LayoutDigest,
+        global: Vec<f32>,
+        streams: Streams,
+    ) -> Self {
+        let optimizer = ServerOptimizer::new(settings.server.clone(), global.len());
+        Self {
+            settings,
+            layout,
+            streams,
+            global: global.into(),
+            optimizer,
+            roster: BTreeMap::new(),
+            round: 0,
+            current: None,
+            output: VecDeque::new(),
+            bytes_up: 0,
+            bytes_down: 0,
+        }
+    }
+
+    /// The global parameters.
+    pub fn global(&self) -> &Arc<[f32]> {
+        &self.global
+    }
+
+    /// Rounds begun so far.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// Whether a round is in progress.
+    pub fn in_round(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether all rounds of the plan have ended.
+    pub fn is_finished(&self) -> bool {
+        self.current.is_none() && self.round >= self.settings.federation.rounds
+    }
+
+    /// When the round in progress stops waiting.
+    pub fn deadline(&self) -> Option<Duration> {
+        let seconds = self.settings.federation.deadline?;
+        let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        Some(self.current.as_ref()?.started.saturating_add(wait))
+    }
+
+    /// What the host has not yet taken, oldest first.
+    pub fn poll_output(&mut self) -> Option<ServerOutput> {
+        self.output.pop_front()
+    }
+
+    /// Enrols `client` with `examples` examples; it may be drawn from the next round on.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if it is enrolled already, or the count is zero or above [`MAX_WEIGHT`].
+    pub fn enroll(&mut self, client: ClientId, examples: u64) -> Result<(), ProtocolError> {
+        if self.roster.contains_key(&client) {
+            return Err(ProtocolError::AlreadyEnrolled(client));
+        }
+        match u32::try_from(examples) {
+            Ok(count) if (1..=MAX_WEIGHT).contains(&count) => {
+                self.roster.insert(client, count);
+                Ok(())
+            }
+            _ => Err(ProtocolError::EnrolledExamples {
+                client,
+                examples,
+                most: MAX_WEIGHT.into(),
+            }),
+        }
+    }
+
+    /// Draws the next cohort and calls it.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if a round is in progress, all rounds are done, or nobody is enrolled.
+    pub fn begin_round(&mut self, now: Duration) -> Result<(), ProtocolError> {
+        if self.current.is_some() {
+            return Err(ProtocolError::RoundInProgress(self.round));
+        }
+        if self.is_finished() {
+            return Err(ProtocolError::Finished(self.settings.federation.rounds));
+        }
+        if self.roster.is_empty() {
+            return Err(ProtocolError::NobodyEnrolled);
+        }
+        self.round += 1;
+        let roster: Vec<ClientId> = self.roster.keys().copied().collect();
+        let mut rng = self.streams.stream(Purpose::Cohort, self.round, 0);
+        let cohort = sampling::draw(&self.settings.federation, &roster, &mut rng);
+        self.current = Some(Round {
+            started: now,
+            wanted: cohort.wanted,
+            members: cohort
+                .members
+                .iter()
+                .map(|client| (*client, Member::Waiting))
+                .collect(),
+            waiting: cohort.members.len(),
+            sum: ExactSum::new(self.global.len()),
+        });
+        self.event(ServerEvent::RoundStarted {
+            round: self.round,
+            cohort: cohort.members.clone(),
+        });
+        let message = ServerMessage::Train(TrainRequest {
+            round: self.round,
+            layout: self.layout,
+            plan: self.settings.train.plan(self.round),
+            global: Arc::clone(&self.global),
+        });
+        for client in cohort.members {
+            self.send(client, message.clone());
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Tells every enrolled client that the run is over.
+    pub fn finish(&mut self) {
+        for client in self.roster.keys().copied().collect::<Vec<_>>() {
+            self.send(client, ServerMessage::Finished);
+        }
+    }
+
+    /// Takes the bytes of a client's message. `from` is what the transport has authenticated, never a claim.
+    pub fn receive_bytes(&mut self, from: ClientId, bytes: &[u8], now: Duration) {
+        self.tick(now);
+        self.bytes_up += bytes.len() as u64;
+        match ClientMessage::decode(bytes, self.global.len()) {
+            Ok(message) => self.take(from, message, now),
+            Err(error) => self.refuse_member(from, error.into(), now),
+        }
+    }
+
+    /// Takes a client's message in one process, counted as the bytes that it would have on a wire.
+    pub fn receive(&mut self, from: ClientId, message: ClientMessage, now: Duration) {
+        self.tick(now);
+        self.bytes_up += message.encoded_len() as u64;
+        self.take(from, message, now);
+    }
+
+    /// The host knows that `client` will not answer in this round. Should its reply come all the same while the round
+    /// lasts, it is taken.
+    pub fn lost(&mut self, client: ClientId, now: Duration) {
+        self.tick(now);
+        let Some(round) = &mut self.current else {
+            return;
+        };
+        if round.members.get(&client) == Some(&Member::Waiting) {
+            round.resolve(client, Member::Lost);
+            self.event(ServerEvent::Lost {
+                round: self.round,
+                client,
+            });
+            self.settle(now);
+        }
+    }
+
+    /// Lets time pass: ends the round if its deadline has come.
+    pub fn tick(&mut self, now: Duration) {
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            self.end_round(now);
+        }
+    }
+
+    fn take(&mut self, from: ClientId, message: ClientMessage, now: Duration) {
+        match message {
+            ClientMessage::Enroll { examples, layout } => {
+                self.take_enrolment(from, examples, layout)
+            }
+            ClientMessage::Failed { round, reason } => match self.awaited(from, round) {
+                Ok(()) => self.refuse_member(from, Refusal::Failed(reason), now),
+                Err(refusal) => self.refuse(from, refusal),
+            },
+            ClientMessage::Reply(reply) => match self.awaited(from, reply.round) {
+                Ok(()) => match self.check(from, &reply) {
+                    Ok(weight) => self.accept(from, &reply, weight, now),
+                    Err(refusal) => self.refuse_member(from, refusal, now),
+                },
+                Err(refusal) => self.refuse(from, refusal),
+            },
+        }
+    }
+
+    fn take_enrolment(&mut self, from: ClientId, examples: u64, layout: LayoutDigest) {
+        if layout != self.layout {
+            return self.refuse(from, Refusal::WrongLayout);
+        }
+        match self.enroll(from, examples) {
+            // A client that restarted presents itself again; its first count stands.
+            Ok(()) | Err(ProtocolError::AlreadyEnrolled(_)) => {}
+            Err(_) => self.refuse(
+                from,
+                Refusal::ExampleCount {
+                    claimed: i64::try_from(examples).unwrap_or(i64::MAX),
+                    enrolled: MAX_WEIGHT.into(),
+                },
+            ),
+        }
+    }
+
+    /// Whether an answer of `from` to `round` is still awaited. A message that is out of place says nothing about the
+    /// sender's answer to the round in progress, so a refusal here leaves its standing alone.
+    fn awaited(&self, from: ClientId, round: u32) -> Result<(), Refusal> {
+        if !self.roster.contains_key(&from) {
+            return Err(Refusal::NotEnrolled);
+        }
+        let Some(current) = &self.current else {
+            return Err(if round == self.round {
+                Refusal::Late { round }
+            } else {
+                Refusal::WrongRound {
+                    expected: self.round,
+                    got: round,
+                }
+            });
+        };
+        if round != self.round {
+            return Err(Refusal::WrongRound {
+                expected: self.round,
+                got: round,
+            });
+        }
+        match current.members.get(&from) {
+            None => Err(Refusal::NotInCohort { round }),
+            Some(Member::Waiting | Member::Lost) => Ok(()),
+            Some(Member::Refused | Member::Accepted { .. }) => Err(Refusal::Repeated { round }),
+        }
+    }
+
+    /// Everything about a reply that could hurt the sum; gives its weight.
+    fn check(&self, from: ClientId, reply: &TrainReply) -> Result<u32, Refusal> {
+        if reply.layout != self.layout {
+            return Err(Refusal::WrongLayout);
+        }
+        if reply.update.len() != self.global.len() {
+            return Err(Refusal::WrongLength {
+                expected: self.global.len(),
+                got: reply.update.len(),
+            });
+        }
+        let enrolled = self.roster.get(&from).copied().unwrap_or(0);
+        let examples = match u32::try_from(reply.examples) {
+            Ok(examples) if (1..=enrolled).contains(&examples) => examples,
+            _ => {
+                return Err(Refusal::ExampleCount {
+                    claimed: reply.examples,
+                    enrolled: enrolled.into(),
+                });
+            }
+        };
+        if !reply.loss.is_finite() || reply.loss < 0.0 {
+            return Err(Refusal::Loss(reply.loss));
+        }
+        let weight = match self.settings.aggregation.weights {
+            Weights::Examples => examples,
+            Weights::Uniform => 1,
+        };
+        let Some(index) = first_unfit(&reply.update, weight) else {
+            return Ok(weight);
+        };
+        let value = reply.update[index];
+        Err(if value.is_finite() {
+            Refusal::OutOfRange {
+                index,
+                value,
+                limit: ExactSum::limit(weight),
+            }
+        } else {
+            Refusal::NotFinite { index, value }
+        })
+    }
+
+    fn accept(&mut self, from: ClientId, reply: &TrainReply, weight: u32, now: Duration) {
+        let Some(round) = &mut self.current else {
+            return;
+        };
+        if !round.sum.add(&reply.update, weight) {
+            // `check` has seen the entries; only the number of terms can be exhausted.
+            let refusal = Refusal::Late { round: self.round };
+            return self.refuse_member(from, refusal, now);
+        }
+        let accepted = Member::Accepted {
+            weight,
+            loss: reply.loss,
+        };
+        round.resolve(from, accepted);
+        self.event(ServerEvent::Accepted {
+            round: self.round,
+            client: from,
+            examples: u32::try_from(reply.examples).unwrap_or(weight),
+            loss: reply.loss,
+        });
+        self.settle(now);
+    }
+
+    /// Refuses a message without touching the sender's standing in the round.
+    fn refuse(&mut self, client: ClientId, reason: Refusal) {
+        self.event(ServerEvent::Refused {
+            round: self.round,
+            client,
+            reason,
+        });
+    }
+
+    /// Refuses a message and, if the sender's answer was awaited, counts it as given: a member has one try a round.
+    fn refuse_member(&mut self, client: ClientId, reason: Refusal, now: Duration) {
+        self.refuse(client, reason);
+        if let Some(round) = &mut self.current
+            && round.resolve(client, Member::Refused)
+        {
+            self.settle(now);
+        }
+    }
+
+    /// Ends the round if it has all it wants, or if no more can come, or too few.
+    fn settle(&mut self, now: Duration) {
+        let Some(round) = &self.current else {
+            return;
+        };
+        let accepted = round.accepted();
+        let minimum = self.settings.federation.minimum_replies as usize;
+        let complete = accepted >= round.wanted.max(minimum);
+        if complete || round.waiting == 0 || accepted + round.waiting < minimum {
+            self.end_round(now);
+        }
+    }
+
+    fn end_round(&mut self, now: Duration) {
+        let Some(round) = self.current.take() else {
+            return;
+        };
+        let accepted = round.accepted();
+        let minimum = (self.settings.federation.minimum_replies as usize).max(1);
+        let abandoned = (accepted < minimum).then(|| {
+            let plural = if accepted == 1 { "y" } else { "ies" };
+            format!("{accepted} good repl{plural}, {minimum} needed")
+        });
+        if abandoned.is_none() {
+            let mut mean = vec![0.0; self.global.len()];
+            round.sum.mean(&mut mean);
+            let mut global = self.global.to_vec();
+            self.optimizer.step(&mut global, &mean);
+            self.global = global.into();
+        }
+        let report = RoundReport {
+            round: self.round,
+            abandoned,
+            cohort: round.members.len() as u32,
+            accepted: round.sum.terms(),
+            refused: round.count(|member| *member == Member::Refused) as u32,
+            missing: round.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32,
+            train_loss: round.train_loss(),
+            bytes_up: std::mem::take(&mut self.bytes_up),
+            bytes_down: std::mem::take(&mut self.bytes_down),
+            duration: now.saturating_sub(round.started),
+        };
+        self.event(ServerEvent::RoundEnded(report));
+    }
+
+    /// The state between rounds; while a round is in progress, that from before it, so that a restored server runs the
+    /// round again.
+    pub fn state(&self) -> ServerState {
+        let (first, second) = self.optimizer.state();
+        ServerState {
+            round: self.round - u32::from(self.current.is_some()),
+            global: self.global.to_vec(),
+            first: first.to_vec(),
+            second: second.to_vec(),
+        }
+    }
+
+    /// Goes on from a stored state; the roster is enrolled anew by the host.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if a round is in progress or a vector has the wrong length.
+    pub fn restore(&mut self, state: ServerState) -> Result<(), ProtocolError> {
+        if self.current.is_some() {
+            return Err(ProtocolError::RoundInProgress(self.round));
+        }
+        if state.global.len() != self.global.len() {
+            return Err(ProtocolError::StateMismatch {
+                what: "global model",
+                expected: self.global.len(),
+                got: state.global.len(),
+            });
+        }
+        self.optimizer.restore(state.first, state.second)?;
+        self.global = state.global.into();
+        self.round = state.round;
+        Ok(())
+    }
+
+    fn send(&mut self, to: ClientId, message: ServerMessage) {
+        self.bytes_down += message.encoded_len() as u64;
+        self.output.push_back(ServerOutput::Send { to, message });
+    }
+
+    fn event(&mut self, event: ServerEvent) {
+        self.output.push_back(ServerOutput::Event(event));
+    }
+}
