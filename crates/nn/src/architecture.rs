@@ -1,0 +1,344 @@
+//! From a model's description to its layers, its parameter layout and its initialisation.
+
+use crate::config::{Activation, LossConfig, ModelConfig, Pooling};
+use crate::error::ModelError;
+use crate::group_norm::GroupNorm;
+use crate::kernels::ConvShape;
+use crate::layers::{Affine, Layer, Planes};
+use crate::layout::Layout;
+use crate::loss::Loss;
+use crate::model::InputShape;
+
+/// Most numbers in a parameter vector (4 GiB of `f32`) or in one example's activations.
+const MOST: usize = 1 << 30;
+
+/// Groups of the group normalisations of `cnn3`.
+const NORM_GROUPS: usize = 8;
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Start {
+    /// Uniform in `[-bound, bound)`.
+    Uniform(f32),
+    /// All the same.
+    Constant(f32),
+}
+
+/// A finished description.
+#[derive(Debug)]
+pub(crate) struct Architecture {
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) layout: Layout,
+    /// One for each tensor of the layout.
+    pub(crate) starts: Vec<Start>,
+    pub(crate) loss: Loss,
+    pub(crate) outputs: usize,
+}
+
+/// Builds the layers of `config` for inputs of that shape and that many classes.
+pub(crate) fn build(
+    config: &ModelConfig,
+    input: InputShape,
+    classes: usize,
+) -> Result<Architecture, ModelError> {
+    let features = input
+        .checked_len()
+        .filter(|&len| len <= MOST)
+        .ok_or(ModelError::TooLarge {
+            what: "an input",
+            limit: MOST,
+        })?;
+    if features == 0 {
+        return Err(ModelError::EmptyInput {
+            channels: input.channels,
+            height: input.height,
+            width: input.width,
+        });
+    }
+    if classes < 2 {
+        return Err(ModelError::TooFewClasses { classes });
+    }
+    let loss = loss(config.loss(), classes)?;
+    let outputs = match loss {
+        Loss::Softmax => classes,
+        Loss::Binary => 1,
+    };
+    let mut stack = Stack::new(input);
+    match config {
+        ModelConfig::Logistic { .. } => stack.linear(outputs, None)?,
+        ModelConfig::Mlp {
+            hidden, activation, ..
+        } => {
+            for (index, &units) in hidden.iter().enumerate() {
+                if units == 0 {
+                    let position = index + 1;
+                    return Err(ModelError::EmptyHidden { position });
+                }
+                stack.linear(units, Some(*activation))?;
+            }
+            stack.linear(outputs, None)?;
+        }
+        ModelConfig::Lenet5 {
+            activation,
+            pooling,
+            ..
+        } => stack.lenet5(*activation, *pooling, outputs)?,
+        ModelConfig::Cnn { .. } => stack.mcmahan(outputs)?,
+        ModelConfig::Cnn3 { .. } => stack.three_blocks(outputs)?,
+    }
+    Ok(Architecture {
+        layers: stack.layers,
+        layout: Layout::new(stack.tensors)?,
+        starts: stack.starts,
+        loss,
+        outputs,
+    })
+}
+
+fn loss(config: LossConfig, classes: usize) -> Result<Loss, ModelError> {
+    match (config, classes) {
+        (LossConfig::Auto | LossConfig::Binary, 2) => Ok(Loss::Binary),
+        (LossConfig::Binary, _) => Err(ModelError::BinaryLoss { classes }),
+        (LossConfig::Auto | LossConfig::Softmax, _) => Ok(Loss::Softmax),
+    }
+}
+
+/// Layers under construction, with the shape of what the last one gives.
+struct Stack {
+    shape: InputShape,
+    layers: Vec<Layer>,
+    tensors: Vec<(String, Vec<usize>)>,
+    starts: Vec<Start>,
+    parameters: usize,
+    linears: usize,
+    convolutions: usize,
+    norms: usize,
+}
+
+impl Stack {
+    fn new(shape: InputShape) -> Self {
+        Self {
+            shape,
+            layers: Vec::new(),
+            tensors: Vec::new(),
+            starts: Vec::new(),
+            parameters: 0,
+            linears: 0,
+            convolutions: 0,
+            norms: 0,
+        }
+    }
+
+    fn lenet5(
+        &mut self,
+        activation: Activation,
+        pooling: Pooling,
+        outputs: usize,
+    ) -> Result<(), ModelError> {
+        self.need("lenet5", 12)?;
+        let padding = if self.shape.height.min(self.shape.width) < 32 {
+            2
+        } else {
+            0
+        };
+        self.convolution(6, 5, padding, Some(activation))?;
+        self.pool(pooling);
+        self.convolution(16, 5, 0, Some(activation))?;
+        self.pool(pooling);
+        self.linear(120, Some(activation))?;
+        self.linear(84, Some(activation))?;
+        self.linear(outputs, None)
+    }
+
+    fn mcmahan(&mut self, outputs: usize) -> Result<(), ModelError> {
+        self.need("cnn", 4)?;
+        for channels in [32, 64] {
+            self.convolution(channels, 5, 2, Some(Activation::Relu))?;
+            self.pool(Pooling::Max);
+        }
+        self.linear(512, Some(Activation::Relu))?;
+        self.linear(outputs, None)
+    }
+
+    fn three_blocks(&mut self, outputs: usize) -> Result<(), ModelError> {
+        self.need("cnn3", 8)?;
+        for channels in [32, 64, 128] {
+            self.normalised_convolution(channels, 3, 1, Activation::Relu)?;
+            self.pool(Pooling::Max);
+        }
+        self.linear(outputs, None)
+    }
+
+    fn need(&self, model: &'static str, minimum: usize) -> Result<(), ModelError> {
+        let InputShape { height, width, .. } = self.shape;
+        if height.min(width) < minimum {
+            return Err(ModelError::ImageTooSmall {
+                model,
+                minimum,
+                height,
+                width,
+            });
+        }
+        Ok(())
+    }
+
+    /// A linear layer and what follows it.
+    fn linear(&mut self, outputs: usize, then: Option<Activation>) -> Result<(), ModelError> {
+        let inputs = self.shape.len();
+        self.linears += 1;
+        let name = format!("fc{}", self.linears);
+        let bound = weight_bound(then, inputs, outputs);
+        let parameters = self.affine(&name, vec![outputs, inputs], Start::Uniform(bound))?;
+        self.layers.push(Layer::Linear {
+            inputs,
+            outputs,
+            parameters,
+        });
+        self.shape = InputShape {
+            channels: 1,
+            height: 1,
+            width: outputs,
+        };
+        self.activation(then);
+        Ok(())
+    }
+
+    /// A convolution and what follows it.
+    fn convolution(
+        &mut self,
+        channels: usize,
+        kernel: usize,
+        padding: usize,
+        then: Option<Activation>,
+    ) -> Result<(), ModelError> {
+        self.bare_convolution(channels, kernel, padding, then)?;
+        self.activation(then);
+        Ok(())
+    }
+
+    /// A convolution, a group normalisation and a non-linearity.
+    fn normalised_convolution(
+        &mut self,
+        channels: usize,
+        kernel: usize,
+        padding: usize,
+        then: Activation,
+    ) -> Result<(), ModelError> {
+        self.bare_convolution(channels, kernel, padding, Some(then))?;
+        self.norms += 1;
+        let name = format!("norm{}", self.norms);
+        let parameters = self.affine(&name, vec![channels], Start::Constant(1.0))?;
+        self.layers.push(Layer::GroupNorm {
+            shape: GroupNorm {
+                channels,
+                plane: self.shape.height * self.shape.width,
+                groups: NORM_GROUPS,
+            },
+            parameters,
+        });
+        self.activation(Some(then));
+        Ok(())
+    }
+
+    fn bare_convolution(
+        &mut self,
+        channels: usize,
+        kernel: usize,
+        padding: usize,
+        then: Option<Activation>,
+    ) -> Result<(), ModelError> {
+        let shape = ConvShape {
+            batch: 1,
+            in_channels: self.shape.channels,
+            height: self.shape.height,
+            width: self.shape.width,
+            out_channels: channels,
+            kernel,
+            padding,
+        };
+        let after = InputShape {
+            channels,
+            height: shape.out_height(),
+            width: shape.out_width(),
+        };
+        after
+            .checked_len()
+            .filter(|&len| len <= MOST)
+            .ok_or(ModelError::TooLarge {
+                what: "activations",
+                limit: MOST,
+            })?;
+        self.convolutions += 1;
+        let name = format!("conv{}", self.convolutions);
+        let window = kernel * kernel;
+        let bound = weight_bound(then, self.shape.channels * window, channels * window);
+        let sizes = vec![channels, self.shape.channels, kernel, kernel];
+        let parameters = self.affine(&name, sizes, Start::Uniform(bound))?;
+        self.layers.push(Layer::Conv2d { shape, parameters });
+        self.shape = after;
+        Ok(())
+    }
+
+    fn pool(&mut self, pooling: Pooling) {
+        let planes = Planes {
+            channels: self.shape.channels,
+            height: self.shape.height,
+            width: self.shape.width,
+        };
+        self.layers.push(match pooling {
+            Pooling::Average => Layer::AvgPool2(planes),
+            Pooling::Max => Layer::MaxPool2(planes),
+        });
+        self.shape.height /= 2;
+        self.shape.width /= 2;
+    }
+
+    fn activation(&mut self, kind: Option<Activation>) {
+        if let Some(kind) = kind {
+            let len = self.shape.len();
+            self.layers.push(Layer::Activation { kind, len });
+        }
+    }
+
+    /// Adds `NAME.weight` of those sizes and `NAME.bias`, of its first size, which starts at zero.
+    fn affine(
+        &mut self,
+        name: &str,
+        sizes: Vec<usize>,
+        start: Start,
+    ) -> Result<Affine, ModelError> {
+        let bias_len = sizes.first().copied().unwrap_or(0);
+        let affine = sizes
+            .iter()
+            .try_fold(1_usize, |product, &size| product.checked_mul(size))
+            .filter(|&len| len <= MOST && bias_len <= MOST)
+            .map(|weight_len| Affine {
+                offset: self.parameters,
+                weight_len,
+                bias_len,
+            });
+        let affine = affine
+            .filter(|a| a.offset + a.weight_len + a.bias_len <= MOST)
+            .ok_or(ModelError::TooLarge {
+                what: "a parameter vector",
+                limit: MOST,
+            })?;
+        self.parameters += affine.weight_len + affine.bias_len;
+        self.tensors.push((format!("{name}.weight"), sizes));
+        self.tensors.push((format!("{name}.bias"), vec![bias_len]));
+        self.starts.extend([start, Start::Constant(0.0)]);
+        Ok(affine)
+    }
+}
+
+/// Bound of the uniform distribution of a weight, by what follows it.
+///
+/// He et al. 2015 (`sqrt(6 / fan_in)`) before ReLU and softplus; Glorot and Bengio 2010 (`sqrt(6 / (fan_in + fan_out))`)
+/// before tanh, sigmoid and the loss.
+fn weight_bound(then: Option<Activation>, fan_in: usize, fan_out: usize) -> f32 {
+    let fan = match then {
+        Some(Activation::Relu | Activation::Softplus) => fan_in as f64,
+        Some(Activation::Tanh | Activation::Sigmoid) | None => fan_in as f64 + fan_out as f64,
+    };
+    (6.0 / fan).sqrt() as f32
+}

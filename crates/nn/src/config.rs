@@ -1,0 +1,195 @@
+//! The `[model]` table of an experiment.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which model is trained. `kind` names the architecture; the rest are its options.
+///
+/// ```
+/// use cloister_nn::{Activation, LossConfig, ModelConfig};
+///
+/// let config: ModelConfig = serde_json::from_str(r#"{ "kind": "mlp", "hidden": [128] }"#)?;
+/// assert_eq!(
+///     config,
+///     ModelConfig::Mlp { hidden: vec![128], activation: Activation::Relu, loss: LossConfig::Auto }
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModelConfig {
+    /// Logistic regression: one linear layer.
+    Logistic {
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
+    /// A multi-layer perceptron: linear layers with an activation between them.
+    Mlp {
+        /// Units of each hidden layer (default `[200, 200]`, the MNIST perceptron of McMahan et al. 2017).
+        #[serde(default = "default_hidden")]
+        hidden: Vec<usize>,
+        /// Activation after each hidden layer (default `relu`).
+        #[serde(default)]
+        activation: Activation,
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
+    /// LeNet-5 (LeCun et al. 1998) for images of any channel count, from 12 x 12 up: 5x5 convolutions of 6 and 16
+    /// channels, each followed by a 2x2 pool, then linear layers of 120, 84 and the classes. Images whose smaller side
+    /// is under 32 get a padding of 2 in the first convolution, as the paper does for 28 x 28 digits.
+    Lenet5 {
+        /// Activation after each convolution and hidden linear layer (default `tanh`).
+        #[serde(default = "default_lenet5_activation")]
+        activation: Activation,
+        /// 2x2 pooling (default `average`).
+        #[serde(default)]
+        pooling: Pooling,
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
+    /// The MNIST CNN of McMahan et al. 2017: 5x5 same-padded convolutions of 32 and 64 channels, each with ReLU and 2x2
+    /// max pooling, a linear layer of 512 with ReLU, and the output; 1,663,370 parameters for 28 x 28 x 1 and ten classes.
+    Cnn {
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
+    /// Three blocks of 32, 64 and 128 channels, each a 3x3 same-padded convolution, group normalisation (8 groups),
+    /// ReLU and 2x2 max pooling, then one linear layer. Made for 32 x 32 x 3; from 8 x 8 up.
+    Cnn3 {
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
+}
+
+impl ModelConfig {
+    /// The name that `kind` has in a config file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Logistic { .. } => "logistic",
+            Self::Mlp { .. } => "mlp",
+            Self::Lenet5 { .. } => "lenet5",
+            Self::Cnn { .. } => "cnn",
+            Self::Cnn3 { .. } => "cnn3",
+        }
+    }
+
+    /// The training loss asked for.
+    pub fn loss(&self) -> LossConfig {
+        match self {
+            Self::Logistic { loss }
+            | Self::Mlp { loss, .. }
+            | Self::Lenet5 { loss, .. }
+            | Self::Cnn { loss }
+            | Self::Cnn3 { loss } => *loss,
+        }
+    }
+}
+
+/// A non-linearity, applied to each number by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `max(0, x)`.
+    #[default]
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `ln(1 + exp(x))`, a smooth ReLU.
+    Softplus,
+}
+
+/// How each 2x2 window (stride 2) becomes one number. A last odd row or column is dropped, as in PyTorch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// The mean.
+    #[default]
+    Average,
+    /// The maximum; among equals the first in reading order, which alone receives the gradient.
+    Max,
+}
+
+/// The training loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossConfig {
+    /// `binary` for two classes, `softmax` otherwise.
+    #[default]
+    Auto,
+    /// Cross-entropy of the softmax over one output a class.
+    Softmax,
+    /// Binary cross-entropy of one output, the log-odds of class 1; for two classes only.
+    Binary,
+}
+
+fn default_hidden() -> Vec<usize> {
+    vec![200, 200]
+}
+
+fn default_lenet5_activation() -> Activation {
+    Activation::Tanh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let parse = |text: &str| serde_json::from_str::<ModelConfig>(text);
+        assert_eq!(
+            parse(r#"{"kind":"lenet5"}"#).expect("lenet5"),
+            ModelConfig::Lenet5 {
+                activation: Activation::Tanh,
+                pooling: Pooling::Average,
+                loss: LossConfig::Auto
+            }
+        );
+        assert_eq!(
+            parse(r#"{"kind":"mlp"}"#).expect("mlp"),
+            ModelConfig::Mlp {
+                hidden: vec![200, 200],
+                activation: Activation::Relu,
+                loss: LossConfig::Auto
+            }
+        );
+        for kind in ["logistic", "mlp", "lenet5", "cnn", "cnn3"] {
+            let config = parse(&format!(r#"{{"kind":"{kind}","loss":"softmax"}}"#)).expect(kind);
+            assert_eq!((config.kind(), config.loss()), (kind, LossConfig::Softmax));
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_kinds_are_refused() {
+        for text in [
+            r#"{"kind":"mlp","hiden":[3]}"#,
+            r#"{"kind":"cnn","hidden":[3]}"#,
+            r#"{"kind":"resnet"}"#,
+            r#"{"hidden":[3]}"#,
+            r#"{"kind":"mlp","activation":"gelu"}"#,
+        ] {
+            assert!(serde_json::from_str::<ModelConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_config_survives_a_round_trip() {
+        let config = ModelConfig::Lenet5 {
+            activation: Activation::Relu,
+            pooling: Pooling::Max,
+            loss: LossConfig::Binary,
+        };
+        let text = serde_json::to_string(&config).expect("to json");
+        assert_eq!(
+            serde_json::from_str::<ModelConfig>(&text).expect("from json"),
+            config
+        );
+    }
+}

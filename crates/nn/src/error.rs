@@ -1,0 +1,64 @@
+//! What can be wrong with a model's description.
+
+use thiserror::Error;
+
+use crate::layout::LayoutError;
+
+/// A model that cannot be built for the given input and classes.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// An input without a single number.
+    #[error("the input has {channels} x {height} x {width} = 0 features")]
+    EmptyInput {
+        /// Channels of the input.
+        channels: usize,
+        /// Rows of the input.
+        height: usize,
+        /// Columns of the input.
+        width: usize,
+    },
+    /// Fewer than two classes.
+    #[error("a classifier needs at least 2 classes, the data has {classes}")]
+    TooFewClasses {
+        /// Classes of the data.
+        classes: usize,
+    },
+    /// Binary cross-entropy for a number of classes other than two.
+    #[error("the binary loss is for 2 classes, the data has {classes}")]
+    BinaryLoss {
+        /// Classes of the data.
+        classes: usize,
+    },
+    /// A hidden layer of no unit.
+    #[error("hidden layer {position} of the perceptron has 0 units")]
+    EmptyHidden {
+        /// Which, counted from 1.
+        position: usize,
+    },
+    /// An image that the convolutions and pools would shrink to nothing.
+    #[error(
+        "{model} needs images of at least {minimum} x {minimum}, the data has {height} x {width}"
+    )]
+    ImageTooSmall {
+        /// The architecture.
+        model: &'static str,
+        /// Least rows and columns.
+        minimum: usize,
+        /// Rows of the data.
+        height: usize,
+        /// Columns of the data.
+        width: usize,
+    },
+    /// A model beyond what 32-bit indices and a sane amount of memory allow.
+    #[error("the model would have {what} of more than {limit} numbers")]
+    TooLarge {
+        /// What is too large: a parameter vector or one example's activations.
+        what: &'static str,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// Tensors that make no layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}

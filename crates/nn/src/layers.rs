@@ -1,0 +1,276 @@
+//! The closed set of layers, each with separate passes forward, backward to its input and backward to its parameters.
+//!
+//! Activations are flat: `[n, features]`, where an image's features are `[channels, height, width]`. A flatten layer would
+//! therefore do nothing and does not exist. What a layer saw (its input, its output, [`Saved`]) and the derivative of the
+//! loss with respect to its output stay in the workspace after a step, which is what per-example gradient norms and a
+//! tangent pass need: both add methods here and change none.
+
+use std::ops::Range;
+
+use crate::config::Activation;
+use crate::group_norm::{self, GroupNorm};
+use crate::kernels::{self, ConvScratch, ConvShape};
+
+/// A layer, with its sizes and the places of its parameters in the flat vector.
+#[derive(Clone, Debug)]
+pub(crate) enum Layer {
+    /// `y = x W^T + b`, `W` of shape `[outputs, inputs]`.
+    Linear {
+        inputs: usize,
+        outputs: usize,
+        parameters: Affine,
+    },
+    /// Convolution of stride 1 with zero padding (a cross-correlation, as everywhere in the field).
+    /// `shape.batch` is 1 here and set in each call.
+    Conv2d {
+        shape: ConvShape,
+        parameters: Affine,
+    },
+    /// Mean over 2x2 windows.
+    AvgPool2(Planes),
+    /// Maximum over 2x2 windows.
+    MaxPool2(Planes),
+    /// A non-linearity on each of `len` features.
+    Activation { kind: Activation, len: usize },
+    /// Group normalisation with a scale and a shift a channel.
+    GroupNorm {
+        shape: GroupNorm,
+        parameters: Affine,
+    },
+}
+
+/// The places of a layer's weight and bias, which follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Affine {
+    pub(crate) offset: usize,
+    pub(crate) weight_len: usize,
+    pub(crate) bias_len: usize,
+}
+
+impl Affine {
+    fn range(self) -> Range<usize> {
+        self.offset..self.offset + self.weight_len + self.bias_len
+    }
+
+    /// Weight and bias within a flat vector.
+    fn of(self, vector: &[f32]) -> (&[f32], &[f32]) {
+        vector[self.range()].split_at(self.weight_len)
+    }
+
+    /// Weight and bias within a flat vector, to be written.
+    fn of_mut(self, vector: &mut [f32]) -> (&mut [f32], &mut [f32]) {
+        vector[self.range()].split_at_mut(self.weight_len)
+    }
+}
+
+/// Images as planes of equal size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planes {
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+/// What a layer's forward pass keeps beside its output.
+#[derive(Clone, Debug)]
+pub(crate) enum Saved {
+    /// Nothing: input and output are enough.
+    Nothing,
+    /// For max pooling, where in its plane each maximum was.
+    Argmax(Vec<u32>),
+    /// For group normalisation, mean and reciprocal deviation of each example's groups.
+    Moments(Vec<group_norm::Moments>),
+}
+
+/// What the forward pass left for a layer: its input and output, both `[n, features]`.
+pub(crate) struct Seen<'a> {
+    pub(crate) n: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a [f32],
+    pub(crate) saved: &'a Saved,
+}
+
+impl Layer {
+    /// Output features of one example.
+    pub(crate) fn output_len(&self) -> usize {
+        match self {
+            Self::Linear { outputs, .. } => *outputs,
+            Self::Conv2d { shape, .. } => shape.output_len(),
+            Self::AvgPool2(p) | Self::MaxPool2(p) => p.channels * (p.height / 2) * (p.width / 2),
+            Self::Activation { len, .. } => *len,
+            Self::GroupNorm { shape, .. } => shape.len(),
+        }
+    }
+
+    /// Room for what the forward pass of up to `max_batch` examples keeps.
+    pub(crate) fn saved(&self, max_batch: usize, scratch: &mut ConvScratch) -> Saved {
+        match self {
+            Self::MaxPool2(_) => Saved::Argmax(vec![0; max_batch * self.output_len()]),
+            Self::GroupNorm { shape, .. } => Saved::Moments(vec![
+                group_norm::Moments::default();
+                max_batch * shape.groups
+            ]),
+            Self::Conv2d { shape, .. } => {
+                scratch.reserve(&with_batch(shape, max_batch));
+                Saved::Nothing
+            }
+            Self::Linear { .. } | Self::AvgPool2(_) | Self::Activation { .. } => Saved::Nothing,
+        }
+    }
+
+    /// The output `y` of `n` examples `x`.
+    pub(crate) fn forward(
+        &self,
+        parameters: &[f32],
+        x: &[f32],
+        y: &mut [f32],
+        saved: &mut Saved,
+        n: usize,
+        scratch: &mut ConvScratch,
+    ) {
+        match self {
+            Self::Linear {
+                inputs,
+                outputs,
+                parameters: place,
+            } => {
+                let (w, b) = place.of(parameters);
+                kernels::linear_forward(x, w, b, y, n, *inputs, *outputs);
+            }
+            Self::Conv2d {
+                shape,
+                parameters: place,
+            } => {
+                let (w, b) = place.of(parameters);
+                kernels::conv2d_forward(&with_batch(shape, n), x, w, b, y, scratch);
+            }
+            Self::AvgPool2(p) => kernels::avg_pool2(x, y, n * p.channels, p.height, p.width),
+            Self::MaxPool2(p) => {
+                if let Saved::Argmax(argmax) = saved {
+                    let argmax = &mut argmax[..y.len()];
+                    kernels::max_pool2(x, y, argmax, n * p.channels, p.height, p.width);
+                }
+            }
+            Self::Activation { kind, .. } => match kind {
+                Activation::Relu => kernels::relu(x, y),
+                Activation::Tanh => kernels::tanh(x, y),
+                Activation::Sigmoid => kernels::sigmoid(x, y),
+                Activation::Softplus => kernels::softplus(x, y),
+            },
+            Self::GroupNorm {
+                shape,
+                parameters: place,
+            } => {
+                if let Saved::Moments(moments) = saved {
+                    let (w, b) = place.of(parameters);
+                    group_norm::forward(shape, x, w, b, y, &mut moments[..n * shape.groups]);
+                }
+            }
+        }
+    }
+
+    /// The derivative `dx` of the loss with respect to the input, from `dy`, that with respect to the output.
+    pub(crate) fn backward_input(
+        &self,
+        parameters: &[f32],
+        seen: &Seen<'_>,
+        dy: &[f32],
+        dx: &mut [f32],
+        scratch: &mut ConvScratch,
+    ) {
+        let n = seen.n;
+        match self {
+            Self::Linear {
+                inputs,
+                outputs,
+                parameters: place,
+            } => {
+                let (w, _) = place.of(parameters);
+                kernels::linear_backward_input(dy, w, dx, n, *inputs, *outputs);
+            }
+            Self::Conv2d {
+                shape,
+                parameters: place,
+            } => {
+                let (w, _) = place.of(parameters);
+                kernels::conv2d_backward_input(&with_batch(shape, n), dy, w, dx, scratch);
+            }
+            Self::AvgPool2(p) => {
+                kernels::avg_pool2_backward(dy, dx, n * p.channels, p.height, p.width);
+            }
+            Self::MaxPool2(p) => {
+                if let Saved::Argmax(argmax) = seen.saved {
+                    let argmax = &argmax[..dy.len()];
+                    let planes = n * p.channels;
+                    kernels::max_pool2_backward(dy, argmax, dx, planes, p.height, p.width);
+                }
+            }
+            Self::Activation { kind, .. } => match kind {
+                Activation::Relu => kernels::relu_backward(seen.y, dy, dx),
+                Activation::Tanh => kernels::tanh_backward(seen.y, dy, dx),
+                Activation::Sigmoid => kernels::sigmoid_backward(seen.y, dy, dx),
+                Activation::Softplus => kernels::softplus_backward(seen.y, dy, dx),
+            },
+            Self::GroupNorm {
+                shape,
+                parameters: place,
+            } => {
+                if let Saved::Moments(moments) = seen.saved {
+                    let (w, _) = place.of(parameters);
+                    group_norm::backward_input(
+                        shape,
+                        seen.x,
+                        w,
+                        dy,
+                        dx,
+                        &moments[..n * shape.groups],
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes the layer's part of the flat `gradient`, from `dy`; does nothing for a layer without parameters.
+    pub(crate) fn backward_parameters(
+        &self,
+        seen: &Seen<'_>,
+        dy: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut ConvScratch,
+    ) {
+        let n = seen.n;
+        match self {
+            Self::Linear {
+                inputs,
+                outputs,
+                parameters: place,
+            } => {
+                let (dw, db) = place.of_mut(gradient);
+                kernels::linear_backward_parameters(seen.x, dy, dw, db, n, *inputs, *outputs);
+            }
+            Self::Conv2d {
+                shape,
+                parameters: place,
+            } => {
+                let (dw, db) = place.of_mut(gradient);
+                let shape = with_batch(shape, n);
+                kernels::conv2d_backward_parameters(&shape, seen.x, dy, dw, db, scratch);
+            }
+            Self::GroupNorm {
+                shape,
+                parameters: place,
+            } => {
+                if let Saved::Moments(moments) = seen.saved {
+                    let (dw, db) = place.of_mut(gradient);
+                    let moments = &moments[..n * shape.groups];
+                    group_norm::backward_parameters(shape, seen.x, dy, dw, db, moments);
+                }
+            }
+            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => {}
+        }
+    }
+}
+
+fn with_batch(shape: &ConvShape, batch: usize) -> ConvShape {
+    ConvShape { batch, ..*shape }
+}

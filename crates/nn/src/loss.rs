@@ -1,0 +1,161 @@
+//! Losses: from logits and labels to the loss and its derivative with respect to the logits.
+
+/// The loss of a batch, summed over its examples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BatchLoss {
+    /// Sum (not mean) of the examples' losses, in nats. Not finite when a logit is not.
+    pub loss_sum: f64,
+    /// Examples whose predicted class is their label.
+    pub correct: usize,
+}
+
+impl BatchLoss {
+    /// Adds another batch.
+    pub fn add(&mut self, other: Self) {
+        self.loss_sum += other.loss_sum;
+        self.correct += other.correct;
+    }
+}
+
+/// The loss in force, once the classes are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Cross-entropy of the softmax over `classes` logits.
+    Softmax,
+    /// Binary cross-entropy of one logit, the log-odds of class 1.
+    Binary,
+}
+
+impl Loss {
+    /// The batch's loss; `delta` becomes the derivative of the *mean* loss with respect to each logit.
+    ///
+    /// `logits` and `delta` are `[n, outputs]`. Labels are below the number of classes.
+    pub(crate) fn backward(self, logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+        match self {
+            Self::Softmax => softmax(logits, labels, delta),
+            Self::Binary => binary(logits, labels, delta),
+        }
+    }
+}
+
+fn softmax(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+    let mut batch = BatchLoss::default();
+    if labels.is_empty() {
+        return batch;
+    }
+    let outputs = logits.len() / labels.len();
+    let inverse_n = 1.0 / labels.len() as f32;
+    let rows = logits
+        .chunks_exact(outputs)
+        .zip(delta.chunks_exact_mut(outputs));
+    for ((row, out), &label) in rows.zip(labels) {
+        let label = label as usize;
+        let best = argmax(row);
+        let max = row[best];
+        let mut sum = 0.0_f32;
+        for (e, &z) in out.iter_mut().zip(row) {
+            *e = (z - max).exp();
+            sum += *e;
+        }
+        let scale = inverse_n / sum;
+        for e in out.iter_mut() {
+            *e *= scale;
+        }
+        out[label] -= inverse_n;
+        batch.loss_sum += f64::from(max) - f64::from(row[label]) + f64::from(sum).ln();
+        batch.correct += usize::from(best == label);
+    }
+    batch
+}
+
+fn binary(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+    let mut batch = BatchLoss::default();
+    let inverse_n = 1.0 / labels.len() as f32;
+    for ((&z, d), &label) in logits.iter().zip(delta).zip(labels) {
+        let target = label as f32;
+        // exp of a negative number only, so that nothing overflows.
+        let e = (-z.abs()).exp();
+        let sigmoid = if z >= 0.0 {
+            1.0 / (1.0 + e)
+        } else {
+            e / (1.0 + e)
+        };
+        *d = (sigmoid - target) * inverse_n;
+        batch.loss_sum += f64::from(z.max(0.0)) - f64::from(z * target) + f64::from(e).ln_1p();
+        batch.correct += usize::from((z > 0.0) == (label == 1));
+    }
+    batch
+}
+
+/// Index of the first largest number; NaN is never largest. 0 for a row of NaN.
+pub(crate) fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    let mut max = f32::NEG_INFINITY;
+    for (index, &value) in row.iter().enumerate() {
+        if value > max {
+            max = value;
+            best = index;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(a: f32, b: f64) {
+        assert!((f64::from(a) - b).abs() < 1e-6, "{a} is not {b}");
+    }
+
+    #[test]
+    fn softmax_of_two_rows() {
+        // p = softmax(0, ln 3) = (1/4, 3/4) and softmax(ln 4, 0) = (4/5, 1/5)
+        let logits = [0.0, 3.0_f32.ln(), 4.0_f32.ln(), 0.0];
+        let mut delta = [0.0; 4];
+        let batch = Loss::Softmax.backward(&logits, &[1, 1], &mut delta);
+        for (d, expected) in delta.iter().zip([0.125, -0.125, 0.4, -0.4]) {
+            close(*d, expected);
+        }
+        let expected = -(0.75_f64.ln()) - 0.2_f64.ln();
+        assert!((batch.loss_sum - expected).abs() < 1e-6);
+        assert_eq!(batch.correct, 1);
+    }
+
+    #[test]
+    fn binary_of_four_rows() {
+        let third = 3.0_f32.ln();
+        let mut delta = [0.0; 4];
+        let batch = Loss::Binary.backward(&[third, third, -third, 0.0], &[1, 0, 0, 0], &mut delta);
+        for (d, expected) in delta.iter().zip([-0.0625, 0.1875, 0.0625, 0.125]) {
+            close(*d, expected);
+        }
+        let expected = -(0.75_f64.ln()) * 2.0 - 0.25_f64.ln() - 0.5_f64.ln();
+        assert!((batch.loss_sum - expected).abs() < 1e-6);
+        assert_eq!(batch.correct, 3);
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let mut delta = [0.0; 2];
+        let batch = Loss::Binary.backward(&[1e4, -1e4], &[0, 1], &mut delta);
+        assert!((batch.loss_sum - 2e4).abs() < 1e-9);
+        close(delta[0], 0.5);
+        close(delta[1], -0.5);
+        let batch = Loss::Softmax.backward(&[1e4, -1e4], &[1], &mut delta);
+        assert!((batch.loss_sum - 2e4).abs() < 1e-9);
+        close(delta[0], 1.0);
+        close(delta[1], -1.0);
+    }
+
+    #[test]
+    fn not_a_number_shows_in_the_loss_and_does_not_panic() {
+        let mut delta = [0.0; 2];
+        let batch = Loss::Softmax.backward(&[f32::NAN, 1.0], &[0], &mut delta);
+        assert!(batch.loss_sum.is_nan());
+        let batch = Loss::Binary.backward(&[f32::NAN, 1.0], &[0, 1], &mut delta);
+        assert!(batch.loss_sum.is_nan());
+        assert_eq!(argmax(&[f32::NAN, f32::NAN]), 0);
+        assert_eq!(argmax(&[1.0, 2.0, 2.0]), 1);
+    }
+}

@@ -1,0 +1,285 @@
+//! A model: layers over one flat parameter vector, with its gradient.
+
+use rand::{Rng, RngExt};
+
+use crate::architecture::{self, Architecture, Start};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::kernels::ConvScratch;
+use crate::layers::{Saved, Seen};
+use crate::layout::Layout;
+use crate::loss::BatchLoss;
+
+/// Shape of one example: `channels x height x width`, row-major. A table's row is `1 x 1 x columns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputShape {
+    /// Colour planes of an image; 1 for a table.
+    pub channels: usize,
+    /// Rows of an image; 1 for a table.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl InputShape {
+    /// Features of one example: `channels * height * width`.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether an example has no feature.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn checked_len(&self) -> Option<usize> {
+        self.channels
+            .checked_mul(self.height)?
+            .checked_mul(self.width)
+    }
+}
+
+/// A classifier without its parameters, which are always passed in as one flat vector laid out by [`Model::layout`].
+///
+/// One `Model` serves any number of threads and clients; what a step needs beside it is a [`Workspace`] a thread.
+#[derive(Debug)]
+pub struct Model {
+    input: InputShape,
+    classes: usize,
+    architecture: Architecture,
+}
+
+/// Preallocated working memory of one thread for batches up to a size: each layer's output, the derivative of the loss with
+/// respect to it, and what else the backward pass needs. Made by [`Model::workspace`] and good for that model only.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    max_batch: usize,
+    /// Output of each layer, `[max_batch, features]`.
+    outputs: Vec<Vec<f32>>,
+    /// Derivative of the mean loss with respect to each layer's output.
+    deltas: Vec<Vec<f32>>,
+    saved: Vec<Saved>,
+    scratch: ConvScratch,
+}
+
+impl Workspace {
+    /// Most examples in a batch.
+    pub fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+}
+
+impl Model {
+    /// Builds the model that `config` describes, for inputs of that shape and `classes` classes (at least 2).
+    ///
+    /// # Errors
+    /// When the input is empty or too small for the architecture, the classes are fewer than two or do not fit the loss, a
+    /// hidden layer is empty, or the model would be larger than 2^30 numbers.
+    pub fn build(
+        config: &ModelConfig,
+        input: InputShape,
+        classes: usize,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            input,
+            classes,
+            architecture: architecture::build(config, input, classes)?,
+        })
+    }
+
+    /// Shape of one example.
+    pub fn input(&self) -> InputShape {
+        self.input
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Logits a row: the classes, or 1 under the binary loss, where it is the log-odds of class 1.
+    pub fn outputs(&self) -> usize {
+        self.architecture.outputs
+    }
+
+    /// The tensors of the flat parameter vector.
+    pub fn layout(&self) -> &Layout {
+        &self.architecture.layout
+    }
+
+    /// Draws starting parameters, tensor by tensor in the layout's order.
+    ///
+    /// Weights are uniform: He et al. 2015, bound `sqrt(6 / fan_in)`, where a ReLU or softplus follows (also behind a group
+    /// normalisation), and Glorot and Bengio 2010, bound `sqrt(6 / (fan_in + fan_out))`, where tanh, sigmoid or the loss
+    /// follows. Biases are 0. Group normalisation starts with scale 1 and shift 0.
+    pub fn initial_parameters(&self, rng: &mut impl Rng) -> Vec<f32> {
+        let mut parameters = Vec::with_capacity(self.layout().len());
+        for (tensor, start) in self
+            .layout()
+            .tensors()
+            .iter()
+            .zip(&self.architecture.starts)
+        {
+            let end = parameters.len() + tensor.len();
+            match *start {
+                Start::Constant(value) => parameters.resize(end, value),
+                Start::Uniform(bound) => {
+                    parameters.resize_with(end, || (2.0 * rng.random::<f32>() - 1.0) * bound);
+                }
+            }
+        }
+        parameters
+    }
+
+    /// Allocates working memory for batches of up to `max_batch` examples.
+    pub fn workspace(&self, max_batch: usize) -> Workspace {
+        let layers = &self.architecture.layers;
+        let buffers = || -> Vec<Vec<f32>> {
+            layers
+                .iter()
+                .map(|layer| vec![0.0; max_batch * layer.output_len()])
+                .collect()
+        };
+        let mut scratch = ConvScratch::new();
+        Workspace {
+            max_batch,
+            outputs: buffers(),
+            deltas: buffers(),
+            saved: layers
+                .iter()
+                .map(|layer| layer.saved(max_batch, &mut scratch))
+                .collect(),
+            scratch,
+        }
+    }
+
+    /// Overwrites `gradient` with the derivative of the batch's *mean* loss with respect to each parameter.
+    ///
+    /// `inputs` is `[n, features]` and `labels` is `[n]`, `n` up to [`Workspace::max_batch`]; `parameters` and `gradient` have
+    /// the layout's length. Returns the *sum* of the losses and the number of right predictions, both before any step. An
+    /// empty batch has gradient 0. Allocates nothing; equal arguments give equal bits.
+    ///
+    /// # Panics
+    /// When a length does not fit, a label is not below the classes, or the workspace is another model's.
+    pub fn gradient(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        ws: &mut Workspace,
+        gradient: &mut [f32],
+    ) -> BatchLoss {
+        let n = labels.len();
+        assert_eq!(
+            gradient.len(),
+            self.layout().len(),
+            "length of the gradient"
+        );
+        assert!(
+            labels.iter().all(|&label| (label as usize) < self.classes),
+            "a label is not below {} classes",
+            self.classes
+        );
+        if n == 0 {
+            gradient.fill(0.0);
+            return BatchLoss::default();
+        }
+        self.forward(parameters, inputs, n, ws);
+        let last = self.architecture.layers.len() - 1;
+        let len = n * self.outputs();
+        let logits = &ws.outputs[last][..len];
+        let loss = self
+            .architecture
+            .loss
+            .backward(logits, labels, &mut ws.deltas[last][..len]);
+        self.backward(parameters, inputs, n, ws, gradient);
+        loss
+    }
+
+    /// The logits `[batch, outputs]` of `batch` examples, `inputs` being `[batch, features]`.
+    ///
+    /// # Panics
+    /// When a length does not fit, or the workspace is another model's.
+    pub fn logits<'w>(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        batch: usize,
+        ws: &'w mut Workspace,
+    ) -> &'w [f32] {
+        self.forward(parameters, inputs, batch, ws);
+        let last = self.architecture.layers.len() - 1;
+        &ws.outputs[last][..batch * self.outputs()]
+    }
+
+    /// Fills each layer's output.
+    fn forward(&self, parameters: &[f32], inputs: &[f32], n: usize, ws: &mut Workspace) {
+        let layers = &self.architecture.layers;
+        assert_eq!(
+            parameters.len(),
+            self.layout().len(),
+            "length of the parameters"
+        );
+        assert_eq!(inputs.len(), n * self.input.len(), "length of the inputs");
+        assert_eq!(
+            ws.outputs.len(),
+            layers.len(),
+            "the workspace is another model's"
+        );
+        assert!(
+            n <= ws.max_batch,
+            "{n} examples in a workspace for {}",
+            ws.max_batch
+        );
+        if n == 0 {
+            return;
+        }
+        for (index, layer) in layers.iter().enumerate() {
+            let (before, rest) = ws.outputs.split_at_mut(index);
+            let x = input_of(inputs, before, layers, n);
+            let y = &mut rest[0][..n * layer.output_len()];
+            layer.forward(parameters, x, y, &mut ws.saved[index], n, &mut ws.scratch);
+        }
+    }
+
+    /// Fills each layer's delta, from the last one's, and the gradient.
+    fn backward(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        n: usize,
+        ws: &mut Workspace,
+        gradient: &mut [f32],
+    ) {
+        let layers = &self.architecture.layers;
+        for (index, layer) in layers.iter().enumerate().rev() {
+            let (before, rest) = ws.deltas.split_at_mut(index);
+            let dy = &rest[0][..n * layer.output_len()];
+            let seen = Seen {
+                n,
+                x: input_of(inputs, &ws.outputs[..index], layers, n),
+                y: &ws.outputs[index][..n * layer.output_len()],
+                saved: &ws.saved[index],
+            };
+            layer.backward_parameters(&seen, dy, gradient, &mut ws.scratch);
+            // The derivative with respect to the data itself is of no use in training.
+            if let Some(dx) = before.last_mut() {
+                let dx = &mut dx[..n * layers[index - 1].output_len()];
+                layer.backward_input(parameters, &seen, dy, dx, &mut ws.scratch);
+            }
+        }
+    }
+}
+
+/// What the layer after those `outputs` reads: the last of them, or the batch itself.
+fn input_of<'a>(
+    inputs: &'a [f32],
+    outputs: &'a [Vec<f32>],
+    layers: &[crate::layers::Layer],
+    n: usize,
+) -> &'a [f32] {
+    match outputs.split_last() {
+        Some((last, before)) => &last[..n * layers[before.len()].output_len()],
+        None => inputs,
+    }
+}
