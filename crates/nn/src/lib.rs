@@ -1,4 +1,59 @@
-//! Models on one flat parameter vector: forward, backward, optimisers, metrics.
+//! Models on one flat parameter vector: forward, backward, optimisers, metrics, model files.
+//!
+//! A federation averages, clips, masks and attacks *vectors*. So a model here owns no parameters: a [`Model`] is a
+//! description, its parameters are one `&[f32]` of length d, and its [`Layout`] says which named tensor lies where in it.
+//! Gradients and updates are vectors of the same layout.
+//!
+//! | item | what it is |
+//! | --- | --- |
+//! | [`ModelConfig`] | the `[model]` table of an experiment: `logistic`, `mlp`, `lenet5`, `cnn`, `cnn3` |
+//! | [`Model`] | layers and layout; [`Model::gradient`] and [`Model::logits`] |
+//! | [`Workspace`] | what one thread needs beside parameters and data; allocated once, then nothing is |
+//! | [`Optimizer`] | SGD, momentum, Adam; weight decay; the FedProx term |
+//! | [`metrics`] | accuracy, balanced accuracy, log loss, AUROC, confusion matrix |
+//! | [`parallel`] | large batches and evaluation over several threads |
+//! | [`model_file`] | the vector as a safetensors file |
+//! | [`kernels`] | the arithmetic |
+//!
+//! # Example
+//!
+//! Two clouds of points, told apart by logistic regression after fifty full-batch steps:
+//!
+//! ```
+//! use cloister_nn::{InputShape, LossConfig, Model, ModelConfig, Optimizer, OptimizerConfig};
+//! use cloister_nn::parallel::evaluate;
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//!
+//! let features = [0.9, 1.2, 1.1, 0.8, -1.0, -0.7, -1.3, -0.9]; // [4, 2], row by row
+//! let labels = [1, 1, 0, 0];
+//!
+//! let shape = InputShape { channels: 1, height: 1, width: 2 };
+//! let model = Model::build(&ModelConfig::Logistic { loss: LossConfig::Auto }, shape, 2)?;
+//! let mut parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(1));
+//!
+//! let mut workspace = model.workspace(labels.len());
+//! let mut gradient = vec![0.0; model.layout().len()];
+//! let mut optimizer = Optimizer::new(&OptimizerConfig::SGD, model.layout().len());
+//! for _ in 0..50 {
+//!     model.gradient(&parameters, &features, &labels, &mut workspace, &mut gradient);
+//!     optimizer.step(&mut parameters, &gradient, 0.5, 0.0, None);
+//! }
+//! assert_eq!(evaluate(&model, &parameters, &features, &labels, 1).accuracy, 1.0);
+//! # Ok::<(), cloister_nn::ModelError>(())
+//! ```
+//!
+//! # Conventions
+//!
+//! * Everything is `f32` and row-major. Examples are `[n, features]`; the features of an image are `[channels, height,
+//!   width]`. Labels are class numbers from 0.
+//! * Tensors have PyTorch's names and shapes (`fc1.weight` is `[outputs, inputs]`, `conv1.weight` is `[outputs, inputs, rows,
+//!   columns]`), so that a `state_dict` of the same architecture can be read by [`model_file`]. The names count up:
+//!   `conv1`, `conv2`, `norm1`, `fc1`, ...; logistic regression is a lone `fc1`.
+//! * Two classes are learnt by one output, the log-odds of class 1, unless [`LossConfig::Softmax`] is asked for.
+//! * Same arguments, same bits, on one kind of processor; batches may be cut over any number of threads. Randomness is
+//!   drawn from the generator that is passed in, and only in [`Model::initial_parameters`].
+//! * Lengths that do not fit are bugs of the caller, and panic; a description that cannot be built, or bytes that are no
+//!   model file, are errors. NaN and infinity never panic: they come out in the loss.
 
 mod architecture;
 mod config;
@@ -8,8 +63,11 @@ pub mod kernels;
 mod layers;
 mod layout;
 mod loss;
+pub mod metrics;
 mod model;
+pub mod model_file;
 mod optimizer;
+pub mod parallel;
 
 pub use config::{Activation, LossConfig, ModelConfig, Pooling};
 pub use error::ModelError;
