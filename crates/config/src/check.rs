@@ -1,0 +1,296 @@
+//! What serde cannot know: ranges, and combinations that cannot keep their promise. No data is touched.
+
+use cloister_protocol::{
+    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
+};
+
+use crate::error::{ConfigError, Fault, Location, Problem, Problems, Warning};
+use crate::experiment::{Experiment, Faults};
+
+/// Most characters of a name: it becomes a folder's name together with the seed.
+const LONGEST_NAME: usize = 100;
+
+/// A key whose value cannot work, and why.
+pub(crate) struct Refused {
+    pub(crate) key: String,
+    pub(crate) reason: String,
+}
+
+/// What [`examine`] collects.
+#[derive(Default)]
+pub(crate) struct Checks {
+    pub(crate) refused: Vec<Refused>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Experiment {
+    /// Checks ranges and combinations, before any data is touched. A loaded experiment has passed this.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every problem, located [`Location::Nowhere`].
+    pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
+        let checks = examine(self);
+        if checks.refused.is_empty() {
+            return Ok(checks.warnings);
+        }
+        let problems = checks.refused.into_iter().map(|refused| Problem {
+            location: Location::Nowhere,
+            key: refused.key,
+            fault: Fault::Refused(refused.reason),
+            hint: None,
+        });
+        Err(ConfigError::Invalid(Problems(problems.collect())))
+    }
+}
+
+/// Everything that [`Experiment::check`] looks at.
+pub(crate) fn examine(experiment: &Experiment) -> Checks {
+    let mut checks = Checks::default();
+    checks.name(&experiment.name);
+    if i64::try_from(experiment.seed).is_err() {
+        checks.refuse(
+            "seed",
+            format!("must be at most {}, found {}", i64::MAX, experiment.seed),
+        );
+    }
+    checks.federation(&experiment.federation);
+    checks.train(&experiment.train);
+    checks.server(&experiment.server);
+    checks.faults(&experiment.faults);
+    checks.timing(&experiment.federation, &experiment.faults);
+    if experiment.evaluate.every == 0 {
+        checks.refuse("evaluate.every", "must be at least 1, found 0");
+    }
+    for (index, baseline) in experiment.baselines.iter().enumerate() {
+        if experiment.baselines[..index].contains(baseline) {
+            checks.refuse("baselines", "names a baseline twice");
+        }
+    }
+    checks
+}
+
+impl Checks {
+    fn refuse(&mut self, key: &str, reason: impl Into<String>) {
+        self.refused.push(Refused {
+            key: key.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    fn warn(&mut self, key: &str, message: impl Into<String>) {
+        self.warnings.push(Warning {
+            key: key.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    /// Refuses `value` unless `fits`; NaN never fits, since it fails every comparison.
+    fn number(&mut self, key: &str, value: f64, fits: bool, range: &str) {
+        if !fits || !value.is_finite() {
+            self.refuse(key, format!("must be {range}, found {value}"));
+        }
+    }
+
+    fn chance(&mut self, key: &str, value: f64) {
+        self.number(
+            key,
+            value,
+            (0.0..=1.0).contains(&value),
+            "a chance from 0 to 1",
+        );
+    }
+
+    fn not_negative(&mut self, key: &str, value: f64) {
+        self.number(key, value, value >= 0.0, "finite and at least 0");
+    }
+
+    fn positive(&mut self, key: &str, value: f64) {
+        self.number(key, value, value > 0.0, "finite and above 0");
+    }
+
+    /// A decay factor: 1 would never forget.
+    fn decay(&mut self, key: &str, value: f32) {
+        let fits = (0.0..1.0).contains(&value);
+        self.number(key, widen(value), fits, "at least 0 and below 1");
+    }
+
+    fn name(&mut self, name: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if let Some(odd) = name.chars().find(|c| !allowed(*c)) {
+            self.refuse(
+                "name",
+                format!("may have letters, digits, '.', '_' and '-', found {odd:?}"),
+            );
+        } else if name.is_empty() || name.starts_with(['.', '-']) {
+            self.refuse("name", "must begin with a letter, a digit or '_'");
+        } else if name.len() > LONGEST_NAME {
+            let length = name.len();
+            self.refuse(
+                "name",
+                format!("may have at most {LONGEST_NAME} characters, found {length}"),
+            );
+        }
+    }
+
+    fn federation(&mut self, federation: &FederationConfig) {
+        if federation.clients == Some(0) {
+            self.refuse("federation.clients", "must be at least 1, found 0");
+        }
+        if federation.rounds == 0 {
+            self.refuse("federation.rounds", "must be at least 1, found 0");
+        }
+        let fraction = federation.fraction;
+        self.number(
+            "federation.fraction",
+            fraction,
+            fraction > 0.0 && fraction <= 1.0,
+            "above 0 and at most 1",
+        );
+        self.not_negative("federation.over_selection", federation.over_selection);
+        if let Some(deadline) = federation.deadline {
+            self.positive("federation.deadline", deadline);
+        }
+        if federation.minimum_replies == 0 {
+            self.refuse("federation.minimum_replies", "must be at least 1, found 0");
+        }
+        let Some(clients) = federation.clients else {
+            return;
+        };
+        let wanted = match federation.sampling {
+            Sampling::Fixed => (fraction * f64::from(clients)).round().max(1.0),
+            Sampling::Poisson => f64::from(clients),
+        };
+        if f64::from(federation.minimum_replies) > wanted {
+            self.refuse(
+                "federation.minimum_replies",
+                format!(
+                    "{} good replies are needed, but a cohort has at most {wanted} clients",
+                    federation.minimum_replies
+                ),
+            );
+        }
+        if federation.over_selection > 0.0 && wanted >= f64::from(clients) {
+            self.warn(
+                "federation.over_selection",
+                "every client is in the cohort already, there is no one else to ask",
+            );
+        }
+    }
+
+    fn train(&mut self, train: &TrainConfig) {
+        if train.epochs == 0 {
+            self.refuse("train.epochs", "must be at least 1, found 0");
+        }
+        self.positive("train.learning_rate", widen(train.learning_rate));
+        self.positive(
+            "train.learning_rate_decay",
+            widen(train.learning_rate_decay),
+        );
+        if train.learning_rate_decay > 1.0 {
+            self.warn(
+                "train.learning_rate_decay",
+                "above 1, so that steps grow from round to round",
+            );
+        }
+        self.decay("train.momentum", train.momentum);
+        self.decay("train.beta1", train.beta1);
+        self.decay("train.beta2", train.beta2);
+        self.not_negative("train.weight_decay", widen(train.weight_decay));
+        self.not_negative("train.proximal_mu", widen(train.proximal_mu));
+        let unused = TrainConfig::default();
+        if train.optimizer != LocalOptimizer::Momentum && differs(train.momentum, unused.momentum) {
+            self.warn(
+                "train.momentum",
+                "only train.optimizer = \"momentum\" uses it",
+            );
+        }
+        if train.optimizer != LocalOptimizer::Adam
+            && (differs(train.beta1, unused.beta1) || differs(train.beta2, unused.beta2))
+        {
+            self.warn(
+                "train.beta1",
+                "only train.optimizer = \"adam\" uses beta1 and beta2",
+            );
+        }
+    }
+
+    fn server(&mut self, server: &ServerConfig) {
+        if let Some(rate) = server.learning_rate {
+            self.positive("server.learning_rate", widen(rate));
+        }
+        self.decay("server.momentum", server.momentum);
+        self.decay("server.beta1", server.beta1);
+        self.decay("server.beta2", server.beta2);
+        self.positive("server.tau", widen(server.tau));
+        let unused = ServerConfig::default();
+        if server.optimizer != ServerOptimizerKind::Momentum
+            && differs(server.momentum, unused.momentum)
+        {
+            self.warn(
+                "server.momentum",
+                "only server.optimizer = \"momentum\" uses it",
+            );
+        }
+        let adaptive = !matches!(
+            server.optimizer,
+            ServerOptimizerKind::Sgd | ServerOptimizerKind::Momentum
+        );
+        if !adaptive
+            && (differs(server.beta1, unused.beta1)
+                || differs(server.beta2, unused.beta2)
+                || differs(server.tau, unused.tau))
+        {
+            self.warn(
+                "server.tau",
+                "only the adaptive server optimisers use beta1, beta2 and tau",
+            );
+        }
+    }
+
+    fn faults(&mut self, faults: &Faults) {
+        self.chance("faults.dropout", faults.dropout);
+        self.chance("faults.corrupt", faults.corrupt);
+        self.not_negative("faults.seconds_per_step", faults.seconds_per_step);
+        self.not_negative("faults.seconds_spread", faults.seconds_spread);
+        self.chance("faults.straggler.chance", faults.straggler.chance);
+        let slowdown = faults.straggler.slowdown;
+        self.number(
+            "faults.straggler.slowdown",
+            slowdown,
+            slowdown >= 1.0,
+            "finite and at least 1",
+        );
+    }
+
+    /// Settings of time that do nothing while virtual time stands still.
+    fn timing(&mut self, federation: &FederationConfig, faults: &Faults) {
+        if faults.seconds_per_step > 0.0 {
+            return;
+        }
+        let frozen = "has no effect while faults.seconds_per_step is 0: training takes no time";
+        if faults.straggler.chance > 0.0 {
+            self.warn("faults.straggler.chance", frozen);
+        }
+        if faults.seconds_spread > 0.0 {
+            self.warn("faults.seconds_spread", frozen);
+        }
+        if federation.deadline.is_some() && faults.dropout > 0.0 {
+            return;
+        }
+        if federation.deadline.is_some() {
+            self.warn("federation.deadline", frozen);
+        }
+    }
+}
+
+/// An f32 as the f64 with the same shortest decimal, so that messages show what the file says.
+fn widen(value: f32) -> f64 {
+    value
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| f64::from(value))
+}
+
+fn differs(a: f32, b: f32) -> bool {
+    a.to_bits() != b.to_bits()
+}
