@@ -301,7 +301,7 @@ impl Learner for ModelLearner<'_> {
     fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError> {
         self.scratch.order.clear();
         self.scratch.order.extend_from_slice(self.rows);
-        let mut tally = Tally::new(self.model);
+        let mut tally = Tally::for_model(self.model);
         for from in (0..self.rows.len()).step_by(CHUNK) {
             let to = self.rows.len().min(from + CHUNK);
             self.gather(from, to);

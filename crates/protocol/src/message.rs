@@ -1,7 +1,8 @@
 //! The messages of a round and their bytes.
 //!
-//! All numbers are little-endian. A message starts with the two bytes `C1 F5`, a format version (1) and a kind; a
-//! decoder checks each length against what is really there before it allocates, and refuses trailing bytes.
+//! All numbers are little-endian. A message starts with the two bytes `C1 F5`, a format version (1) and a kind, and ends
+//! with the first 8 bytes of the SHA-256 of all before: against accidents on the way, not against forgers, which is the
+//! transport's work. A decoder checks each length against what is really there before it allocates.
 //!
 //! | kind | message | body |
 //! | --- | --- | --- |
@@ -21,6 +22,8 @@ use crate::config::{LocalOptimizer, TrainPlan};
 const MAGIC: [u8; 2] = [0xC1, 0xF5];
 const VERSION: u8 = 1;
 const HEADER: usize = 4;
+const DIGEST: usize = 8;
+const FRAME: usize = HEADER + DIGEST;
 const PLAN: usize = 4 * 3 + 1 + 4 * 6;
 const MOST_REASON: usize = 1024;
 
@@ -139,6 +142,9 @@ pub enum DecodeError {
         /// Its value.
         got: u64,
     },
+    /// The bytes are not those that were sent.
+    #[error("digest does not match: the message was changed on the way")]
+    Digest,
     /// Bytes follow the message.
     #[error("{0} bytes follow the message")]
     Trailing(usize),
@@ -166,14 +172,14 @@ impl ServerMessage {
             }
             Self::Finished => header(&mut out, 2),
         }
-        out
+        seal(out)
     }
 
     /// Length of [`Self::encode`]'s result, without making it.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Train(request) => HEADER + 4 + 32 + PLAN + 4 + 4 * request.global.len(),
-            Self::Finished => HEADER,
+            Self::Train(request) => FRAME + 4 + 32 + PLAN + 4 + 4 * request.global.len(),
+            Self::Finished => FRAME,
         }
     }
 
@@ -182,8 +188,8 @@ impl ServerMessage {
     /// # Errors
     /// [`DecodeError`] with the field and the offset.
     pub fn decode(bytes: &[u8], most_parameters: usize) -> Result<Self, DecodeError> {
-        let mut reader = Reader { bytes, offset: 0 };
-        let message = match reader.kind()? {
+        let (kind, mut reader) = open(bytes)?;
+        let message = match kind {
             1 => Self::Train(TrainRequest {
                 round: reader.u32("round")?,
                 layout: LayoutDigest(reader.array("layout")?),
@@ -223,15 +229,15 @@ impl ClientMessage {
                 out.extend(reason.as_bytes());
             }
         }
-        out
+        seal(out)
     }
 
     /// Length of [`Self::encode`]'s result, without making it.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Enroll { .. } => HEADER + 8 + 32,
-            Self::Reply(reply) => HEADER + 4 + 32 + 8 + 8 + 4 + 4 * reply.update.len(),
-            Self::Failed { reason, .. } => HEADER + 4 + 2 + cut(reason).len(),
+            Self::Enroll { .. } => FRAME + 8 + 32,
+            Self::Reply(reply) => FRAME + 4 + 32 + 8 + 8 + 4 + 4 * reply.update.len(),
+            Self::Failed { reason, .. } => FRAME + 4 + 2 + cut(reason).len(),
         }
     }
 
@@ -240,8 +246,8 @@ impl ClientMessage {
     /// # Errors
     /// [`DecodeError`] with the field and the offset.
     pub fn decode(bytes: &[u8], most_parameters: usize) -> Result<Self, DecodeError> {
-        let mut reader = Reader { bytes, offset: 0 };
-        let message = match reader.kind()? {
+        let (kind, mut reader) = open(bytes)?;
+        let message = match kind {
             17 => Self::Enroll {
                 examples: u64::from_le_bytes(reader.array("examples")?),
                 layout: LayoutDigest(reader.array("layout")?),
@@ -266,6 +272,18 @@ impl ClientMessage {
 fn header(out: &mut Vec<u8>, kind: u8) {
     out.extend(MAGIC);
     out.extend([VERSION, kind]);
+}
+
+/// Ends a message with its digest.
+fn seal(mut out: Vec<u8>) -> Vec<u8> {
+    out.extend(digest(&out));
+    out
+}
+
+fn digest(body: &[u8]) -> [u8; DIGEST] {
+    let mut short = [0; DIGEST];
+    short.copy_from_slice(&Sha256::digest(body)[..DIGEST]);
+    short
 }
 
 fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
@@ -311,6 +329,21 @@ fn unknown_kind(kind: u8) -> DecodeError {
         offset: 3,
         got: kind.into(),
     }
+}
+
+/// Checks header and digest; gives the kind and a reader of the body.
+fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), DecodeError> {
+    let mut reader = Reader { bytes, offset: 0 };
+    let kind = reader.kind()?;
+    let end = bytes.len().saturating_sub(DIGEST).max(HEADER);
+    let Some((body, sent)) = bytes.split_at_checked(end) else {
+        return Err(DecodeError::Digest);
+    };
+    if digest(body) != sent {
+        return Err(DecodeError::Digest);
+    }
+    reader.bytes = body;
+    Ok((kind, reader))
 }
 
 struct Reader<'a> {
@@ -492,10 +525,14 @@ mod tests {
     fn every_prefix_is_refused() {
         let bytes = reply(vec![1.0, 2.0]).encode();
         for end in 0..bytes.len() {
-            assert!(matches!(
-                ClientMessage::decode(&bytes[..end], 2),
-                Err(DecodeError::Truncated { .. })
-            ));
+            assert!(ClientMessage::decode(&bytes[..end], 2).is_err());
+            // Cut and sealed again, as a forger would: the fields themselves run out.
+            if end >= HEADER && end < bytes.len() - DIGEST {
+                assert!(matches!(
+                    ClientMessage::decode(&seal(bytes[..end].to_vec()), 2),
+                    Err(DecodeError::Truncated { .. })
+                ));
+            }
         }
         let bytes = train().encode();
         for end in 0..bytes.len() {
@@ -505,20 +542,21 @@ mod tests {
 
     #[test]
     fn lies_about_length_are_refused_before_allocation() {
-        let mut bytes = reply(vec![1.0, 2.0]).encode();
+        let whole = reply(vec![1.0, 2.0]).encode();
         assert_eq!(
-            ClientMessage::decode(&bytes, 1),
+            ClientMessage::decode(&whole, 1),
             Err(DecodeError::TooLong { got: 2, most: 1 })
         );
-        bytes.push(0);
+        let mut body = whole[..whole.len() - DIGEST].to_vec();
+        body.push(0);
         assert_eq!(
-            ClientMessage::decode(&bytes, 2),
+            ClientMessage::decode(&seal(body.clone()), 2),
             Err(DecodeError::Trailing(1))
         );
-        let at = bytes.len() - 1 - 8 - 4;
-        bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let at = body.len() - 1 - 8 - 4;
+        body[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(
-            ClientMessage::decode(&bytes, usize::MAX),
+            ClientMessage::decode(&seal(body), usize::MAX),
             Err(DecodeError::Truncated {
                 what: "update",
                 offset: at + 4,
@@ -526,6 +564,16 @@ mod tests {
                 left: 9
             })
         );
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed() {
+        let whole = reply(vec![1.0, 2.0]).encode();
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert!(ClientMessage::decode(&changed, 2).is_err(), "{place}");
+        }
     }
 
     #[test]
@@ -548,6 +596,7 @@ mod tests {
             let _ = ServerMessage::decode(&bytes, 100);
             let mut framed = vec![MAGIC[0], MAGIC[1], VERSION, kind];
             framed.extend(&bytes);
+            let framed = seal(framed);
             for decoded in [ClientMessage::decode(&framed, 100)].into_iter().flatten() {
                 prop_assert_eq!(decoded.encode(), framed.clone());
             }

@@ -15,10 +15,12 @@ pub enum Purpose {
     Cohort,
     /// A client's local training in a round.
     Train,
-    /// Simulated dropouts, stragglers and garbled replies.
+    /// Which cohort members drop out, straggle or garble their reply in simulation.
     Faults,
     /// A baseline's training.
     Baseline,
+    /// The bytes changed in a simulated garbled reply.
+    Garble,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Train => 4,
             Self::Faults => 5,
             Self::Baseline => 6,
+            Self::Garble => 7,
         }
     }
 }

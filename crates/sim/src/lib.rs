@@ -1,1 +1,30 @@
 //! Host 1: a whole federation in one process.
+//!
+//! [`Federation::load`] reads the data of an experiment, deals it to the clients and builds the model; [`run()`] then
+//! carries out the rounds and leaves a run folder; [`run_sweep`] does so for a grid. The rounds themselves are
+//! `cloister_protocol`'s state machines: the simulator only delivers their messages, one client a thread, on a virtual
+//! clock that drops, delays and garbles them as `[faults]` says.
+//!
+//! - Idle clients cost their row indices and a few bytes; there are as many model copies as threads, and a few.
+//! - The same seed gives the same model file, bit for bit, for any number of threads, and whether or not the run was
+//!   stopped and resumed.
+//! - After every round the state is written atomically: a run that was killed goes on from its last whole round.
+
+mod baselines;
+mod checkpoint;
+mod clock;
+mod error;
+mod event;
+mod faults;
+mod federation;
+mod ordered;
+mod results;
+mod run;
+mod sweep;
+
+pub use error::SimError;
+pub use event::{Prepared, SimEvent};
+pub use federation::{DEFAULT_CLIENTS, Federation};
+pub use results::trust;
+pub use run::{Options, Outcome, run};
+pub use sweep::{SweepOutcome, label, run_sweep};

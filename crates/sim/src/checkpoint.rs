@@ -1,0 +1,222 @@
+//! The state of a run between two rounds: one file, replaced atomically.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cloister_protocol::ServerState;
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use crate::error::SimError;
+
+/// All that a resumed run needs: the random streams are functions of the seed and the round, and the metrics so far
+/// are read from `rounds.csv`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) server: ServerState,
+    pub(crate) config_sha256: String,
+    pub(crate) virtual_now: Duration,
+    /// Replies of each client in the sum so far.
+    pub(crate) participations: Vec<u32>,
+    /// Replies of each client refused so far.
+    pub(crate) refusals: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    round: u32,
+    config_sha256: String,
+    virtual_now: Duration,
+}
+
+const HEADER: &str = "cloister";
+
+struct Bytes<'a> {
+    dtype: Dtype,
+    shape: [usize; 1],
+    bytes: Cow<'a, [u8]>,
+}
+
+impl View for Bytes<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn floats(values: &[f32]) -> Bytes<'_> {
+    Bytes {
+        dtype: Dtype::F32,
+        shape: [values.len()],
+        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    }
+}
+
+fn counts(values: &[u32]) -> Bytes<'_> {
+    Bytes {
+        dtype: Dtype::U32,
+        shape: [values.len()],
+        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    }
+}
+
+impl Checkpoint {
+    /// Replaces the checkpoint in `folder`.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), SimError> {
+        let path = path(folder);
+        let broken = |reason: String| SimError::Checkpoint {
+            path: path.clone(),
+            reason,
+        };
+        let header = Header {
+            round: self.server.round,
+            config_sha256: self.config_sha256.clone(),
+            virtual_now: self.virtual_now,
+        };
+        let header = serde_json::to_string(&header).map_err(|e| broken(e.to_string()))?;
+        let tensors = [
+            ("global", floats(&self.server.global)),
+            ("first", floats(&self.server.first)),
+            ("second", floats(&self.server.second)),
+            ("participations", counts(&self.participations)),
+            ("refusals", counts(&self.refusals)),
+        ];
+        #[allow(
+            clippy::disallowed_types,
+            reason = "the library asks for it; with one entry it has one order"
+        )]
+        let metadata = std::collections::HashMap::from([(HEADER.to_owned(), header)]);
+        let bytes = safetensors::serialize(tensors, Some(metadata))
+            .map_err(|e| broken(e.to_string()))?;
+        write_atomically(&path, &bytes)
+    }
+
+    /// Reads the checkpoint in `folder`.
+    pub(crate) fn read(folder: &Path) -> Result<Self, SimError> {
+        let path = path(folder);
+        let bytes = fs::read(&path).map_err(|source| SimError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Self::parse(&bytes).map_err(|reason| SimError::Checkpoint { path, reason })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (_, metadata) =
+            SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(HEADER))
+            .ok_or("is not a checkpoint of Cloister")?;
+        let header: Header = serde_json::from_str(header).map_err(|error| error.to_string())?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let words = |name: &str, dtype: Dtype| -> Result<Vec<[u8; 4]>, String> {
+            let tensor = tensors.tensor(name).map_err(|error| error.to_string())?;
+            if tensor.dtype() != dtype {
+                return Err(format!("{name} has type {:?}", tensor.dtype()));
+            }
+            Ok(tensor.data().as_chunks().0.to_vec())
+        };
+        let floats = |name: &str| -> Result<Vec<f32>, String> {
+            Ok(words(name, Dtype::F32)?.into_iter().map(f32::from_le_bytes).collect())
+        };
+        let counts = |name: &str| -> Result<Vec<u32>, String> {
+            Ok(words(name, Dtype::U32)?.into_iter().map(u32::from_le_bytes).collect())
+        };
+        Ok(Self {
+            server: ServerState {
+                round: header.round,
+                global: floats("global")?,
+                first: floats("first")?,
+                second: floats("second")?,
+            },
+            config_sha256: header.config_sha256,
+            virtual_now: header.virtual_now,
+            participations: counts("participations")?,
+            refusals: counts("refusals")?,
+        })
+    }
+}
+
+/// Where the checkpoint of the run in `folder` lies.
+pub(crate) fn path(folder: &Path) -> PathBuf {
+    folder.join("checkpoint").join("checkpoint.safetensors")
+}
+
+/// Writes `bytes` beside `path`, makes them durable, then renames: a reader, or a crash, sees the old file or the new
+/// one, never a part.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SimError> {
+    let io = |source| SimError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(io)?;
+    }
+    let beside = path.with_extension("tmp");
+    let mut file = File::create(&beside).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    file.sync_data().map_err(io)?;
+    drop(file);
+    fs::rename(&beside, path).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            server: ServerState {
+                round: 7,
+                global: vec![1.5, -2.0, f32::MIN_POSITIVE],
+                first: vec![],
+                second: vec![0.25],
+            },
+            config_sha256: "abc".to_owned(),
+            virtual_now: Duration::new(3, 14),
+            participations: vec![1, 2],
+            refusals: vec![0, 9],
+        }
+    }
+
+    #[test]
+    fn round_trip_and_replacement() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut written = checkpoint();
+        written.write(folder.path()).unwrap();
+        written.server.round = 8;
+        written.write(folder.path()).unwrap();
+        assert_eq!(Checkpoint::read(folder.path()).unwrap(), written);
+        let files: Vec<_> = fs::read_dir(folder.path().join("checkpoint"))
+            .unwrap()
+            .collect();
+        assert_eq!(files.len(), 1);
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint().write(folder.path()).unwrap();
+        let bytes = fs::read(path(folder.path())).unwrap();
+        for end in 0..bytes.len() {
+            assert!(Checkpoint::parse(&bytes[..end]).is_err(), "{end}");
+        }
+        assert!(matches!(
+            Checkpoint::read(&folder.path().join("nowhere")),
+            Err(SimError::Io { .. })
+        ));
+    }
+}

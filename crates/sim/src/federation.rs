@@ -1,0 +1,130 @@
+//! What a run is made of before its first round: data, who owns which rows, and the model.
+
+use std::sync::Arc;
+
+use cloister_config::Experiment;
+use cloister_data::{Partition, TrainTest};
+use cloister_nn::{InputShape, Model};
+use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
+use cloister_protocol::{LearnerError, TrainJob, Update};
+
+use crate::error::SimError;
+
+/// Clients of a federation whose config names no number and whose data has no natural owners.
+pub const DEFAULT_CLIENTS: usize = 10;
+
+/// An experiment with its data in memory, dealt to its clients, and its model built.
+#[derive(Debug)]
+pub struct Federation {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Training and test examples, shared by the runs of a sweep.
+    pub data: Arc<TrainTest>,
+    /// Rows of the training examples, by client.
+    pub partition: Partition,
+    /// The model.
+    pub model: Model,
+    pub(crate) streams: Streams,
+    pub(crate) pool: ScratchPool,
+}
+
+impl Federation {
+    /// Reads the data of `experiment` and prepares it.
+    ///
+    /// # Errors
+    /// [`SimError`] if the data cannot be read or dealt, or the model does not fit it.
+    pub fn load(experiment: &Experiment) -> Result<Self, SimError> {
+        let data = cloister_data::load(&experiment.data, experiment.seed)?;
+        Self::prepare(experiment, Arc::new(data))
+    }
+
+    /// Prepares `experiment` over data that is in memory already.
+    ///
+    /// # Errors
+    /// [`SimError`] if the data cannot be dealt, or the model does not fit it.
+    pub fn prepare(experiment: &Experiment, data: Arc<TrainTest>) -> Result<Self, SimError> {
+        let streams = Streams::new(experiment.seed);
+        let natural = matches!(
+            experiment.data.partition,
+            cloister_data::PartitionConfig::Natural { .. }
+        );
+        let clients = match experiment.federation.clients {
+            Some(clients) => Some(clients as usize),
+            None if natural => None,
+            None => Some(DEFAULT_CLIENTS),
+        };
+        let mut rng = streams.stream(Purpose::Partition, 0, 0);
+        let partition = experiment
+            .data
+            .partition
+            .split(&data.train, clients, &mut rng)?;
+        let shape = data.train.shape();
+        let input = InputShape {
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+        };
+        let model = Model::build(&experiment.model, input, data.train.classes().len())?;
+        Ok(Self {
+            experiment: experiment.clone(),
+            data,
+            partition,
+            model,
+            streams,
+            pool: ScratchPool::default(),
+        })
+    }
+
+    /// Parameters that every run of this experiment starts from.
+    pub fn initial_parameters(&self) -> Vec<f32> {
+        self.model
+            .initial_parameters(&mut self.streams.stream(Purpose::Initialise, 0, 0))
+    }
+
+    /// Number of clients.
+    pub fn clients(&self) -> usize {
+        self.partition.clients.len()
+    }
+
+    pub(crate) fn rows(&self, client: ClientId) -> &[u32] {
+        self.partition
+            .clients
+            .get(client.0 as usize)
+            .map_or(&[], |share| &share.rows)
+    }
+
+    /// Runs `work` with a learner of the built-in model over `rows` of the training examples.
+    pub(crate) fn with_learner<T>(
+        &self,
+        rows: &[u32],
+        work: impl FnOnce(&mut ModelLearner<'_>) -> Result<T, LearnerError>,
+    ) -> Result<T, LearnerError> {
+        let scratch = self.pool.take();
+        let mut learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
+        let result = work(&mut learner);
+        self.pool.put(learner.into_scratch());
+        result
+    }
+
+    /// A client's local training in a round.
+    pub(crate) fn train(&self, client: ClientId, job: &TrainJob) -> Result<Update, LearnerError> {
+        let mut rng = self.streams.stream(Purpose::Train, job.round, client.0);
+        self.with_learner(self.rows(client), |learner| {
+            learner.train(&job.global, &job.plan, &mut rng)
+        })
+    }
+
+    /// Steps that a client with so many examples takes in a round.
+    pub(crate) fn steps(&self, examples: usize) -> u64 {
+        let train = &self.experiment.train;
+        let batch = match train.batch_size as usize {
+            0 => examples.max(1),
+            size => size,
+        };
+        let steps = examples.div_ceil(batch) as u64 * u64::from(train.epochs);
+        match train.max_steps {
+            0 => steps,
+            most => steps.min(most.into()),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A grid of runs: several at a time, each in its own folder, resumed where it stopped.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use cloister_config::{Cell, Experiment};
+use cloister_data::{DataConfig, PartitionConfig, TrainTest};
+use cloister_report::record::{RunRecord, Summary, SweepRow, SweepWriter};
+
+use crate::checkpoint;
+use crate::error::SimError;
+use crate::event::SimEvent;
+use crate::federation::Federation;
+use crate::ordered::for_each_ordered;
+use crate::run::{self, Options};
+
+/// What a sweep left behind.
+#[derive(Clone, Debug)]
+pub struct SweepOutcome {
+    /// The folder with `sweep.csv` and one folder a run.
+    pub folder: PathBuf,
+    /// Runs that ended.
+    pub completed: usize,
+    /// Runs that could not be carried out, with the reason.
+    pub failed: Vec<(String, String)>,
+    /// Runs in the grid.
+    pub of: usize,
+}
+
+/// Runs every cell of a grid below `options.folder`, as many at a time as threads and memory allow.
+///
+/// A run that fails is recorded and the others go on. With `options.resume`, finished runs of the same config are
+/// taken as they are and begun ones go on from their checkpoint.
+///
+/// # Errors
+/// [`SimError`] if the sweep's own folder cannot be written.
+pub fn run_sweep(
+    cells: &[Cell],
+    options: &Options,
+    observe: &mut dyn FnMut(&SimEvent<'_>),
+) -> Result<SweepOutcome, SimError> {
+    let keys = cells
+        .first()
+        .map(|cell| cell.settings.iter().map(|(key, _)| key.clone()).collect())
+        .unwrap_or_default();
+    let mut writer = SweepWriter::create(&options.folder, keys, options.resume)?;
+    let data = DataShelf::default();
+    let at_once = at_once(cells, options.threads, &data);
+    let mut outcome = SweepOutcome {
+        folder: options.folder.clone(),
+        completed: 0,
+        failed: Vec::new(),
+        of: cells.len(),
+    };
+    let mut failure = None;
+    for_each_ordered(
+        cells,
+        at_once,
+        |cell| run_cell(cell, options, (options.threads / at_once).max(1), &data),
+        |cell, result| {
+            let label = label(cell);
+            let row = match &result {
+                Ok(Some(summary)) => SweepRow::finished(values(cell), summary, &label),
+                Ok(None) => SweepRow::stopped(values(cell), cell.experiment.seed, &label),
+                Err(error) => {
+                    SweepRow::failed(values(cell), cell.experiment.seed, &label, &error.to_string())
+                }
+            };
+            if let Err(error) = writer.row(&row) {
+                failure = Some(error);
+                return ControlFlow::Break(());
+            }
+            let shown = match &result {
+                Ok(Some(summary)) => {
+                    outcome.completed += 1;
+                    Ok(summary)
+                }
+                Ok(None) => return ControlFlow::Break(()),
+                Err(error) => {
+                    outcome.failed.push((label.clone(), error.to_string()));
+                    Err(error.to_string())
+                }
+            };
+            observe(&SimEvent::CellFinished {
+                done: outcome.completed + outcome.failed.len(),
+                of: cells.len(),
+                label: &label,
+                result: shown.as_ref().map(|s| *s).map_err(String::as_str),
+            });
+            if options.stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    );
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome),
+    }
+}
+
+/// Runs one cell, or finds it done.
+fn run_cell(
+    cell: &Cell,
+    options: &Options,
+    threads: usize,
+    data: &DataShelf,
+) -> Result<Option<Summary>, SimError> {
+    if options.stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let folder = options.folder.join(label(cell));
+    let mut resume = false;
+    if options.resume && folder.exists() {
+        let sha256 = cell.experiment.sha256()?;
+        if let Some(summary) = finished(&folder, &sha256) {
+            return Ok(Some(summary));
+        }
+        resume = checkpoint::Checkpoint::read(&folder)
+            .is_ok_and(|checkpoint| checkpoint.config_sha256 == sha256);
+        if !resume {
+            // Begun under another config, or cut off before its first checkpoint: nothing to go on from.
+            fs::remove_dir_all(&folder).map_err(|source| SimError::Io {
+                path: folder.clone(),
+                source,
+            })?;
+        }
+    }
+    let federation = Federation::prepare(&cell.experiment, data.load(&cell.experiment)?)?;
+    let options = Options {
+        folder,
+        threads,
+        resume,
+        stop: Arc::clone(&options.stop),
+    };
+    Ok(run::run(&federation, &options, &mut |_| {})?.summary)
+}
+
+fn finished(folder: &Path, config_sha256: &str) -> Option<Summary> {
+    let summary = RunRecord::read(folder).ok()?.summary?;
+    (summary.config_sha256 == config_sha256).then_some(summary)
+}
+
+fn values(cell: &Cell) -> Vec<String> {
+    cell.settings
+        .iter()
+        .map(|(_, value)| match value {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .collect()
+}
+
+/// A folder name for a cell: its settings, made safe for every file system.
+pub fn label(cell: &Cell) -> String {
+    let parts: Vec<String> = cell
+        .settings
+        .iter()
+        .zip(values(cell))
+        .map(|((key, _), value)| format!("{}={value}", key.rsplit('.').next().unwrap_or(key)))
+        .collect();
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "=.-_".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    parts.join("_").chars().map(safe).take(120).collect()
+}
+
+/// Data sets in memory, shared by the runs that use them at the same time.
+#[derive(Default)]
+struct DataShelf(Mutex<Vec<(DataConfig, u64, Weak<TrainTest>)>>);
+
+impl DataShelf {
+    fn load(&self, experiment: &Experiment) -> Result<Arc<TrainTest>, SimError> {
+        // How rows are dealt does not change which rows there are.
+        let config = DataConfig {
+            partition: PartitionConfig::default(),
+            ..experiment.data.clone()
+        };
+        // Loading under the lock: runs that wait for the same data wait here, instead of reading it twice.
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.retain(|(_, _, data)| data.strong_count() > 0);
+        let seed = experiment.seed;
+        let found = shelf
+            .iter()
+            .find(|(other, s, _)| *other == config && *s == seed)
+            .and_then(|(_, _, data)| data.upgrade());
+        if let Some(data) = found {
+            return Ok(data);
+        }
+        let data = Arc::new(cloister_data::load(&config, seed)?);
+        shelf.push((config, seed, Arc::downgrade(&data)));
+        Ok(data)
+    }
+}
+
+/// How many runs at a time: no more than threads, and than fit into most of the free memory, judged by the first cell.
+fn at_once(cells: &[Cell], threads: usize, data: &DataShelf) -> usize {
+    let most = threads.clamp(1, cells.len().max(1));
+    let Some(free) = free_memory().filter(|_| most > 1) else {
+        return most;
+    };
+    let first = cells
+        .first()
+        .and_then(|cell| Federation::prepare(&cell.experiment, data.load(&cell.experiment).ok()?).ok());
+    let Some(first) = first else {
+        return most;
+    };
+    let features = first.data.train.features().len() + first.data.test.features().len();
+    // Data, about a dozen vectors of the model's length, and the workspaces of an evaluation.
+    let need = 4 * (features + 12 * first.model.layout().len()) + (128 << 20);
+    (free / 4 * 3 / need).clamp(1, most)
+}
+
+/// Free memory in bytes, where the system tells.
+fn free_memory() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
