@@ -10,7 +10,7 @@ use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, Tra
 use crate::sampling;
 use crate::server_optimizer::ServerOptimizer;
 use crate::streams::{Purpose, Streams};
-use crate::sum::{ExactSum, MAX_WEIGHT, first_unfit};
+use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
 
 /// The tables that decide what a server does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -422,7 +422,7 @@ impl Server {
         }
     }
 
-    /// Everything about a reply that could hurt the sum; gives its weight.
+    /// Everything about a reply but its values, which the sum itself checks; gives its weight.
     fn check(&self, from: ClientId, reply: &TrainReply) -> Result<u32, Refusal> {
         if reply.layout != self.layout {
             return Err(Refusal::WrongLayout);
@@ -446,22 +446,9 @@ impl Server {
         if !reply.loss.is_finite() || reply.loss < 0.0 {
             return Err(Refusal::Loss(reply.loss));
         }
-        let weight = match self.settings.aggregation.weights {
+        Ok(match self.settings.aggregation.weights {
             Weights::Examples => examples,
             Weights::Uniform => 1,
-        };
-        let Some(index) = first_unfit(&reply.update, weight) else {
-            return Ok(weight);
-        };
-        let value = reply.update[index];
-        Err(if value.is_finite() {
-            Refusal::OutOfRange {
-                index,
-                value,
-                limit: ExactSum::limit(weight),
-            }
-        } else {
-            Refusal::NotFinite { index, value }
         })
     }
 
@@ -469,9 +456,8 @@ impl Server {
         let Some(round) = &mut self.current else {
             return;
         };
-        if !round.sum.add(&reply.update, weight) {
-            // `check` has seen the entries; only the number of terms can be exhausted.
-            let refusal = Refusal::Late { round: self.round };
+        if let Err(unfit) = round.sum.add(&reply.update, weight) {
+            let refusal = unfit_refusal(unfit, reply, weight, self.round);
             return self.refuse_member(from, refusal, now);
         }
         let accepted = Member::Accepted {
@@ -592,5 +578,24 @@ impl Server {
 
     fn event(&mut self, event: ServerEvent) {
         self.output.push_back(ServerOutput::Event(event));
+    }
+}
+
+/// What the sum found wrong with a reply.
+fn unfit_refusal(unfit: Unfit, reply: &TrainReply, weight: u32, round: u32) -> Refusal {
+    match unfit {
+        Unfit::Entry { index } => match reply.update.get(index).copied() {
+            Some(value) if value.is_finite() => Refusal::OutOfRange {
+                index,
+                value,
+                limit: ExactSum::limit(weight),
+            },
+            value => Refusal::NotFinite {
+                index,
+                value: value.unwrap_or(f32::NAN),
+            },
+        },
+        // Length and weight were checked before; a full sum has all the replies that it can take.
+        Unfit::Length | Unfit::Weight | Unfit::Full => Refusal::Late { round },
     }
 }

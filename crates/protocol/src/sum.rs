@@ -54,16 +54,22 @@ impl ExactSum {
         MAX_PRODUCT / f64::from(weight.max(1))
     }
 
-    /// Adds `weight x values`; false, with nothing added, if the term does not fit: another length, a weight of 0 or
-    /// above [`MAX_WEIGHT`], an entry that is not finite or beyond [`ExactSum::limit`], or [`MAX_TERMS`] reached.
-    #[must_use]
-    pub fn add(&mut self, values: &[f32], weight: u32) -> bool {
-        let fits = values.len() == self.high.len()
-            && (1..=MAX_WEIGHT).contains(&weight)
-            && self.terms < MAX_TERMS
-            && first_unfit(values, weight).is_none();
-        if !fits {
-            return false;
+    /// Adds `weight x values`.
+    ///
+    /// # Errors
+    /// [`Unfit`], with nothing added.
+    pub fn add(&mut self, values: &[f32], weight: u32) -> Result<(), Unfit> {
+        if values.len() != self.high.len() {
+            return Err(Unfit::Length);
+        }
+        if !(1..=MAX_WEIGHT).contains(&weight) {
+            return Err(Unfit::Weight);
+        }
+        if self.terms == MAX_TERMS {
+            return Err(Unfit::Full);
+        }
+        if let Some(index) = first_unfit(values, weight) {
+            return Err(Unfit::Entry { index });
         }
         let w = f64::from(weight);
         for ((value, high), low) in values.iter().zip(&mut self.high).zip(&mut self.low) {
@@ -75,7 +81,7 @@ impl ExactSum {
         }
         self.weight += u64::from(weight);
         self.terms += 1;
-        true
+        Ok(())
     }
 
     /// Writes the weighted mean into `mean`; zeros if the sum is empty.
@@ -94,8 +100,25 @@ impl ExactSum {
     }
 }
 
+/// Why a term was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It has another length than the sum.
+    Length,
+    /// Its weight is 0 or above [`MAX_WEIGHT`].
+    Weight,
+    /// The sum has [`MAX_TERMS`] terms already.
+    Full,
+    /// An entry is not finite, or is at or beyond [`ExactSum::limit`].
+    Entry {
+        /// The first such entry.
+        index: usize,
+    },
+}
+
 /// Index of the first entry that is not finite, or whose product with `weight` is too large for the sum.
-pub fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
+fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
     let limit = ExactSum::limit(weight);
     let unfit = |value: &f32| value.is_nan() || f64::from(value.abs()) >= limit;
     // Whole blocks first: no early exit inside, so that the scan runs at memory speed.
@@ -131,8 +154,8 @@ mod tests {
     #[test]
     fn mean_of_two_is_exact() {
         let mut sum = ExactSum::new(3);
-        assert!(sum.add(&[1.0, -2.5, TINY], 3));
-        assert!(sum.add(&[5.0, 0.5, TINY], 1));
+        assert_eq!(sum.add(&[1.0, -2.5, TINY], 3), Ok(()));
+        assert_eq!(sum.add(&[5.0, 0.5, TINY], 1), Ok(()));
         let mut mean = [0.0; 3];
         sum.mean(&mut mean);
         assert_eq!(mean, [2.0, -1.75, TINY]);
@@ -142,16 +165,16 @@ mod tests {
     #[test]
     fn unfit_terms_leave_the_sum_alone() {
         let mut sum = ExactSum::new(2);
-        for (values, weight) in [
-            (&[f32::NAN, 0.0][..], 1),
-            (&[0.0, f32::INFINITY], 1),
-            (&[0.0, 3.4e10 * 1.02], 1),
-            (&[0.0, 3.5e9], 10),
-            (&[0.0], 1),
-            (&[0.0, 0.0], 0),
-            (&[0.0, 0.0], MAX_WEIGHT + 1),
+        for (values, weight, reason) in [
+            (&[f32::NAN, 0.0][..], 1, Unfit::Entry { index: 0 }),
+            (&[0.0, f32::INFINITY], 1, Unfit::Entry { index: 1 }),
+            (&[0.0, 3.4e10 * 1.02], 1, Unfit::Entry { index: 1 }),
+            (&[0.0, -3.5e9], 10, Unfit::Entry { index: 1 }),
+            (&[0.0], 1, Unfit::Length),
+            (&[0.0, 0.0], 0, Unfit::Weight),
+            (&[0.0, 0.0], MAX_WEIGHT + 1, Unfit::Weight),
         ] {
-            assert!(!sum.add(values, weight), "{values:?} x {weight}");
+            assert_eq!(sum.add(values, weight), Err(reason), "{values:?} x {weight}");
         }
         assert_eq!(sum.terms(), 0);
         let mut mean = [1.0; 2];
@@ -164,9 +187,9 @@ mod tests {
         let mut sum = ExactSum::new(2);
         let top = 3.4e10_f32;
         for _ in 0..MAX_TERMS {
-            assert!(sum.add(&[top, -top], 1));
+            assert_eq!(sum.add(&[top, -top], 1), Ok(()));
         }
-        assert!(!sum.add(&[0.0, 0.0], 1));
+        assert_eq!(sum.add(&[0.0, 0.0], 1), Err(Unfit::Full));
         let mut mean = [0.0; 2];
         sum.mean(&mut mean);
         assert_eq!(mean, [top, -top]);
@@ -181,11 +204,11 @@ mod tests {
             let mut forward = ExactSum::new(5);
             let mut rotated = ExactSum::new(5);
             for (values, weight) in &terms {
-                prop_assert!(forward.add(values, *weight));
+                prop_assert_eq!(forward.add(values, *weight), Ok(()));
             }
             let start = rotation % terms.len();
             for (values, weight) in terms[start..].iter().chain(&terms[..start]).rev() {
-                prop_assert!(rotated.add(values, *weight));
+                prop_assert_eq!(rotated.add(values, *weight), Ok(()));
             }
             let (mut a, mut b) = ([0.0; 5], [0.0; 5]);
             forward.mean(&mut a);

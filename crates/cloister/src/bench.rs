@@ -1,0 +1,49 @@
+//! `cloister bench`: the figures that the docs quote, measured on this machine.
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+mod clock;
+mod simulate;
+mod train;
+
+/// What can be measured, with one line on each.
+pub(crate) const NAMES: [(&str, &str); 2] = [
+    ("train", "milliseconds of a training step, by model, batch and threads"),
+    ("simulate", "100 clients x 5 rounds of the 784-128-10 MLP, and the share that is not training"),
+];
+
+/// The measured figures; those not asked for are left out.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    version: &'static str,
+    /// Instruction set that the kernels chose.
+    kernels: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    train: Vec<train::Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    simulate: Vec<simulate::Figures>,
+}
+
+/// Runs the named benches, or all.
+pub(crate) fn run(names: &[String]) -> Result<Report> {
+    if let Some(name) = names.iter().find(|name| NAMES.iter().all(|(known, _)| known != name)) {
+        let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        bail!("no bench is called '{name}'; there are {}", known.join(", "));
+    }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        kernels: cloister_nn::kernels::level().to_string(),
+        ..Report::default()
+    };
+    if wanted("train") {
+        report.train = train::measure()?;
+    }
+    if wanted("simulate") {
+        for threads in [1, 2] {
+            report.simulate.push(simulate::measure(threads)?);
+        }
+    }
+    Ok(report)
+}
