@@ -34,7 +34,7 @@ pub(crate) fn run(names: &[String]) -> Result<Report> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
-        kernels: cloister_nn::kernels::level().to_string(),
+        kernels: format!("{:?}", cloister_nn::kernels::Level::current()).to_lowercase(),
         ..Report::default()
     };
     if wanted("train") {
