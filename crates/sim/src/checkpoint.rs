@@ -1,12 +1,12 @@
 //! The state of a run between two rounds: one file, replaced atomically.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloister_protocol::ServerState;
+use cloister_report::record::write_atomic;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,13 @@ impl Checkpoint {
         let metadata = std::collections::HashMap::from([(HEADER.to_owned(), header)]);
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .map_err(|e| broken(e.to_string()))?;
-        write_atomically(&path, &bytes)
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|source| SimError::Io {
+                path: parent.to_owned(),
+                source,
+            })?;
+        }
+        Ok(write_atomic(&path, &bytes)?)
     }
 
     /// Reads the checkpoint in `folder`.
@@ -153,24 +159,6 @@ impl Checkpoint {
 /// Where the checkpoint of the run in `folder` lies.
 pub(crate) fn path(folder: &Path) -> PathBuf {
     folder.join("checkpoint").join("checkpoint.safetensors")
-}
-
-/// Writes `bytes` beside `path`, makes them durable, then renames: a reader, or a crash, sees the old file or the new
-/// one, never a part.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SimError> {
-    let io = |source| SimError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io)?;
-    }
-    let beside = path.with_extension("tmp");
-    let mut file = File::create(&beside).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_data().map_err(io)?;
-    drop(file);
-    fs::rename(&beside, path).map_err(io)
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use cloister_config::Experiment;
-use cloister_data::PartitionConfig;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::{model_file, parallel};
 use cloister_protocol::Learner;
 use cloister_report::record::{
-    Baseline, Best, ClientRow, Communication, DataInfo, Metrics, ModelInfo, PartitionTable,
+    Baseline, Best, ClientRow, Communication, DataInfo, HeadlineMetric, Metrics, ModelInfo,
     RoundOutcome, RoundRow, Summary,
 };
 use sha2::{Digest, Sha256};
@@ -27,15 +26,6 @@ pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usi
         test.labels(),
         threads,
     )
-}
-
-pub(crate) fn partition(federation: &Federation) -> PartitionTable {
-    let partition = &federation.partition;
-    PartitionTable {
-        clients: partition.clients.iter().map(|share| share.name.clone()).collect(),
-        classes: federation.data.train.classes().to_vec(),
-        counts: partition.class_counts(&federation.data.train),
-    }
 }
 
 /// Each client's row: how often it took part, and how good the global model is on its own examples.
@@ -65,6 +55,8 @@ pub(crate) fn clients(
                 examples: share.rows.len() as u32,
                 accuracy: evaluation.as_ref().map(|e| e.accuracy),
                 loss: evaluation.as_ref().map(|e| e.loss),
+                alone_accuracy: None,
+                alone_auroc: None,
                 rounds: participations.get(place).copied().unwrap_or(0),
                 refused: refusals.get(place).copied().unwrap_or(0),
             });
@@ -132,7 +124,7 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         abandoned,
         final_: metrics(ending.evaluation),
         best: best(rows, federation.data.train.classes().len()),
-        metric: headline(federation.data.train.classes().len()).to_owned(),
+        metric: headline(federation.data.train.classes().len()),
         privacy: None,
         communication: Communication {
             bytes_up,
@@ -145,6 +137,7 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         },
         refused: ending.refused,
         seconds: rows.iter().map(|row| row.seconds).sum(),
+        virtual_seconds: rows.iter().map(|row| row.virtual_seconds).sum(),
         threads: ending.threads as u32,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_sha256: ending.config_sha256.clone(),
@@ -160,14 +153,18 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
 }
 
 /// The figure that a field looks at first: AUROC for two classes, accuracy otherwise.
-fn headline(classes: usize) -> &'static str {
-    if classes == 2 { "auroc" } else { "accuracy" }
+fn headline(classes: usize) -> HeadlineMetric {
+    if classes == 2 {
+        HeadlineMetric::Auroc
+    } else {
+        HeadlineMetric::Accuracy
+    }
 }
 
 /// The round with the best headline figure; the earliest among equals.
 fn best(rows: &[RoundRow], classes: usize) -> Option<Best> {
     let figure = |row: &RoundRow| match headline(classes) {
-        "auroc" => row.test_auroc,
+        HeadlineMetric::Auroc => row.test_auroc,
         _ => row.test_accuracy,
     };
     let mut best: Option<(f64, &RoundRow)> = None;
@@ -192,15 +189,11 @@ fn data_info(federation: &Federation) -> DataInfo {
         dataset: data.train.name().to_owned(),
         train: data.train.len() as u64,
         test: data.test.len() as u64,
-        classes: data.train.classes().to_vec(),
-        clients: federation.clients() as u64,
-        partition: describe(&federation.experiment.data.partition),
+        classes: data.train.classes().len() as u32,
+        clients: federation.clients() as u32,
+        partition: federation.experiment.data.partition.to_string(),
         notes: data.notes.clone(),
     }
-}
-
-fn describe(partition: &PartitionConfig) -> String {
-    partition.to_string()
 }
 
 /// Who can see what, in sentences for the reader of the report.

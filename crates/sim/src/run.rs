@@ -1,6 +1,6 @@
 //! One run: the rounds, the record, the checkpoints.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use std::time::Duration;
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
 use cloister_protocol::{
-    Client, ClientAction, ClientId, Refusal, RoundReport, Server, ServerEvent, ServerOutput,
+    Client, ClientAction, ClientId, RoundReport, Server, ServerEvent, ServerOutput,
     ServerSettings, TrainJob,
 };
-use cloister_report::record::{Event, RoundOutcome, RoundRow, RunRecord, RunWriter, Summary};
-use serde_json::{Map, Value, json};
+use cloister_report::record::{
+    Event, RoundOutcome, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name, write_atomic,
+};
 
 use crate::baselines;
 use crate::checkpoint::{self, Checkpoint};
@@ -25,6 +26,9 @@ use crate::federation::Federation;
 use crate::event::{Prepared, SimEvent};
 use crate::ordered::for_each_ordered;
 use crate::results;
+
+/// The final model in a run folder.
+const MODEL: &str = "model.safetensors";
 
 /// How a run is carried out; nothing here changes its result.
 #[derive(Clone, Debug)]
@@ -170,10 +174,25 @@ impl<'a> Run<'a> {
         if options.resume {
             run.restore()?;
         } else {
-            run.writer.partition(&results::partition(federation))?;
+            run.write_partition()?;
             run.checkpoint()?;
         }
         Ok(run)
+    }
+
+    fn write_partition(&mut self) -> Result<(), SimError> {
+        let Federation {
+            partition, data, ..
+        } = self.federation;
+        let names: Vec<String> = partition
+            .clients
+            .iter()
+            .map(|share| share.name.clone())
+            .collect();
+        let counts = partition.class_counts(&data.train);
+        Ok(self
+            .writer
+            .partition(&names, data.train.classes(), &counts)?)
     }
 
     fn restore(&mut self) -> Result<(), SimError> {
@@ -195,6 +214,9 @@ impl<'a> Run<'a> {
         self.participations = checkpoint.participations;
         self.refusals = checkpoint.refusals;
         self.rows = RunRecord::read(&self.options.folder)?.rounds;
+        let done = self.server.round();
+        let message = format!("continued after round {done}");
+        self.pending.push(Event::new(done, event_kind::RESUMED, message));
         Ok(())
     }
 
@@ -345,40 +367,28 @@ impl<'a> Run<'a> {
                     client,
                     reason,
                 }) => {
-                    if !matches!(reason, Refusal::Late { .. }) {
-                        self.refusals[client.0 as usize] += 1;
-                    }
-                    let event = self.event(round, "refused", Some(client), reason.to_string());
-                    self.pending.push(Event {
-                        detail: Map::from_iter([("reason".to_owned(), reason.kind().into())]),
-                        ..event
-                    });
+                    self.refusals[client.0 as usize] += 1;
+                    let name = self.name(client);
+                    self.pending
+                        .push(Event::refused(round, &name, reason.kind(), reason.to_string()));
                 }
                 ServerOutput::Event(ServerEvent::Lost { round, client }) => {
-                    let event = self.event(round, "lost", Some(client), "never answered".to_owned());
+                    let mut event = Event::new(round, event_kind::DROPPED, "never answered");
+                    event.client = Some(self.name(client));
                     self.pending.push(event);
                 }
                 ServerOutput::Event(ServerEvent::RoundEnded(ended)) => {
                     report = Some(ended);
                 }
-                ServerOutput::Event(_) | _ => {}
+                _ => {}
             }
         }
         (report, calls)
     }
 
-    fn event(&self, round: u32, kind: &str, client: Option<ClientId>, message: String) -> Event {
-        let name = client.and_then(|client| {
-            let share = self.federation.partition.clients.get(client.0 as usize)?;
-            Some(share.name.clone())
-        });
-        Event {
-            round,
-            kind: kind.to_owned(),
-            client: name,
-            message,
-            detail: Map::new(),
-        }
+    fn name(&self, client: ClientId) -> String {
+        let share = self.federation.partition.clients.get(client.0 as usize);
+        share.map_or_else(|| client.to_string(), |share| share.name.clone())
     }
 
     fn evaluate(&self, round: u32) -> Option<Evaluation> {
@@ -420,9 +430,14 @@ impl<'a> Run<'a> {
         report: &RoundReport,
         observe: &mut dyn FnMut(&SimEvent<'_>),
     ) -> Result<(), SimError> {
+        if row.late > 0 {
+            let message = format!("{} replies came after the round was over", row.late);
+            self.pending
+                .push(Event::new(report.round, event_kind::LATE, message));
+        }
         if let Some(reason) = &report.abandoned {
-            let event = self.event(report.round, "abandoned", None, reason.clone());
-            self.pending.push(event);
+            self.pending
+                .push(Event::new(report.round, event_kind::ABANDONED, reason.clone()));
         }
         for event in std::mem::take(&mut self.pending) {
             self.writer.event(&event)?;
@@ -443,17 +458,18 @@ impl<'a> Run<'a> {
         };
         let classes = self.federation.data.train.classes();
         self.writer.confusion(classes, &evaluation.confusion)?;
-        let clients = results::clients(
+        let mut clients = results::clients(
             self.federation,
             &global,
             threads,
             &self.participations,
             &self.refusals,
         );
+        let baselines =
+            baselines::train_all(self.federation, threads, &mut self.writer, &mut clients, observe)?;
         self.writer.clients(&clients)?;
-        let baselines = baselines::train_all(self.federation, threads, &mut self.writer, observe)?;
         let model = results::model_file(self.federation, &global, self.server.round())?;
-        checkpoint::write_atomically(&self.options.folder.join("model.safetensors"), &model)?;
+        write_atomic(&self.options.folder.join(MODEL), &model)?;
         let summary = results::summary(&results::Ending {
             federation: self.federation,
             rows: &self.rows,
@@ -465,6 +481,8 @@ impl<'a> Run<'a> {
             model: &model,
         });
         self.writer.summary(&summary)?;
+        let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?);
+        write_atomic(&self.options.folder.join(file_name::REPORT), page.as_bytes())?;
         observe(&SimEvent::Finished(&summary));
         Ok(self.outcome(Some(summary)))
     }

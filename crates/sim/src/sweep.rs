@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cloister_config::{Cell, Experiment};
 use cloister_data::{DataConfig, PartitionConfig, TrainTest};
-use cloister_report::record::{RunRecord, Summary, SweepRow, SweepWriter};
+use cloister_report::record::{RunRecord, Summary, SweepResult, SweepRow, SweepWriter};
 
 use crate::checkpoint;
 use crate::error::SimError;
@@ -42,11 +42,11 @@ pub fn run_sweep(
     options: &Options,
     observe: &mut dyn FnMut(&SimEvent<'_>),
 ) -> Result<SweepOutcome, SimError> {
-    let keys = cells
-        .first()
-        .map(|cell| cell.settings.iter().map(|(key, _)| key.clone()).collect())
-        .unwrap_or_default();
-    let mut writer = SweepWriter::create(&options.folder, keys, options.resume)?;
+    let keys: Vec<String> = match cells.first() {
+        Some(cell) => grid(cell).map(|(key, _)| key.clone()).collect(),
+        None => Vec::new(),
+    };
+    let mut writer = SweepWriter::open(&options.folder, &keys)?;
     let data = DataShelf::default();
     let at_once = at_once(cells, options.threads, &data);
     let mut outcome = SweepOutcome {
@@ -62,14 +62,19 @@ pub fn run_sweep(
         |cell| run_cell(cell, options, (options.threads / at_once).max(1), &data),
         |cell, result| {
             let label = label(cell);
-            let row = match &result {
-                Ok(Some(summary)) => SweepRow::finished(values(cell), summary, &label),
-                Ok(None) => SweepRow::stopped(values(cell), cell.experiment.seed, &label),
-                Err(error) => {
-                    SweepRow::failed(values(cell), cell.experiment.seed, &label, &error.to_string())
-                }
+            let figures = match &result {
+                Ok(Some(summary)) => SweepResult::of(summary, &label),
+                // Stopped: its row comes when it is done.
+                Ok(None) => return ControlFlow::Break(()),
+                Err(error) => SweepResult::failed(&label, error.to_string()),
             };
-            if let Err(error) = writer.row(&row) {
+            let row = SweepRow {
+                cell: place(cells, cell),
+                seed: cell.experiment.seed,
+                settings: grid(cell).map(|(_, value)| written(value)).collect(),
+                result: figures,
+            };
+            if let Err(error) = writer.row(row) {
                 failure = Some(error);
                 return ControlFlow::Break(());
             }
@@ -145,14 +150,30 @@ fn finished(folder: &Path, config_sha256: &str) -> Option<Summary> {
     (summary.config_sha256 == config_sha256).then_some(summary)
 }
 
-fn values(cell: &Cell) -> Vec<String> {
-    cell.settings
-        .iter()
-        .map(|(_, value)| match value {
-            toml::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-        .collect()
+/// What a cell sets but for its seed: seeds are repetitions, not settings.
+fn grid(cell: &Cell) -> impl Iterator<Item = &(String, toml::Value)> {
+    cell.settings.iter().filter(|(key, _)| key != "seed")
+}
+
+/// The place of a cell among those that differ in more than their seed.
+fn place(cells: &[Cell], cell: &Cell) -> u32 {
+    let mut distinct: Vec<Vec<&(String, toml::Value)>> = Vec::new();
+    for other in cells {
+        let settings: Vec<_> = grid(other).collect();
+        if !distinct.contains(&settings) {
+            distinct.push(settings);
+        }
+    }
+    let settings: Vec<_> = grid(cell).collect();
+    let place = distinct.iter().position(|other| *other == settings);
+    place.map_or(u32::MAX, |place| place as u32)
+}
+
+fn written(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// A folder name for a cell: its settings, made safe for every file system.
@@ -160,8 +181,10 @@ pub fn label(cell: &Cell) -> String {
     let parts: Vec<String> = cell
         .settings
         .iter()
-        .zip(values(cell))
-        .map(|((key, _), value)| format!("{}={value}", key.rsplit('.').next().unwrap_or(key)))
+        .map(|(key, value)| {
+            let key = key.rsplit('.').next().unwrap_or(key);
+            format!("{key}={}", written(value))
+        })
         .collect();
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || "=.-_".contains(c) {
