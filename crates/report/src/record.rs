@@ -1,0 +1,416 @@
+//! The run folder: what a host writes down about a run, and the same read back.
+//!
+//! | file | what | written |
+//! | --- | --- | --- |
+//! | `config.toml` | the resolved config, word for word | once, at the start |
+//! | `rounds.csv` | a [`RoundRow`] a round | one line appended after each round |
+//! | `events.jsonl` | an [`Event`] a line | appended as things happen |
+//! | `partition.csv` | clients x classes: examples held | once |
+//! | `baselines.csv` | a [`BaselinePoint`] a baseline and round | when a baseline is done |
+//! | `clients.csv` | a [`ClientRow`] a client | at the end |
+//! | `confusion.csv` | true x predicted classes | at the end |
+//! | `summary.json` | the [`Summary`] | at the end; its presence says that the run ended |
+//!
+//! The two growing files are appended line by line and a line counts once its line end is there; every other file
+//! is replaced in one step ([`write_atomic`]). So a folder can be read at any moment, also of a run in progress and of
+//! a run that was killed.
+//!
+//! **Numbers.** A measurement that was not made is `null` in JSON and an empty cell in CSV. One that was made and is not
+//! finite (a diverged loss) is `NaN`, `inf` or `-inf`: a bare word in CSV, a JSON string in JSON. Both survive the round
+//! trip. Finite numbers are written with as many digits as bring back the same bits.
+
+mod error;
+mod file;
+mod number;
+mod reader;
+mod sweep;
+mod writer;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use error::RecordError;
+pub use file::write_atomic;
+pub use reader::{ConfusionTable, PartitionTable, RunRecord};
+pub use sweep::{SweepRecord, SweepResult, SweepRow, SweepStatus, SweepWriter};
+pub use writer::RunWriter;
+
+/// The files of a run folder, by the names of [`RunWriter`].
+pub mod file_name {
+    /// The resolved config.
+    pub const CONFIG: &str = "config.toml";
+    /// One row a round.
+    pub const ROUNDS: &str = "rounds.csv";
+    /// One JSON object a line.
+    pub const EVENTS: &str = "events.jsonl";
+    /// Clients x classes.
+    pub const PARTITION: &str = "partition.csv";
+    /// Learning curves of the baselines.
+    pub const BASELINES: &str = "baselines.csv";
+    /// One row a client.
+    pub const CLIENTS: &str = "clients.csv";
+    /// True x predicted classes.
+    pub const CONFUSION: &str = "confusion.csv";
+    /// The end result.
+    pub const SUMMARY: &str = "summary.json";
+    /// The page made of all of it.
+    pub const REPORT: &str = "report.html";
+    /// One row a run, in the folder of a sweep.
+    pub const SWEEP: &str = "sweep.csv";
+}
+
+/// The words that [`Event::kind`] takes where the report knows what to do with them. Other words are kept and listed.
+pub mod event_kind {
+    /// A reply was refused. `detail.reason` is a short word for the kind of fault (`not-finite`), the message a sentence.
+    pub const REFUSED: &str = "refused";
+    /// A round ended without a new model. The message says why.
+    pub const ABANDONED: &str = "abandoned";
+    /// A client of the cohort never answered.
+    pub const DROPPED: &str = "dropped";
+    /// A client answered after the round was over.
+    pub const LATE: &str = "late";
+    /// The run was continued from a checkpoint.
+    pub const RESUMED: &str = "resumed";
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RoundOutcome {
+    /// With too few good replies: the model is that of the round before.
+    Abandoned,
+    /// With a new model.
+    Completed,
+}
+
+/// One round: a line of `rounds.csv`.
+///
+/// The test figures are those of the model after the round; they are `None` in rounds without an evaluation. Round 0,
+/// where a host records it, is the model before any training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundRow {
+    /// The round, counted from 1.
+    pub round: u32,
+    /// Mean training loss over the accepted replies, weighted by examples.
+    #[serde(with = "number::option")]
+    pub train_loss: Option<f64>,
+    /// Mean loss per test example.
+    #[serde(with = "number::option")]
+    pub test_loss: Option<f64>,
+    /// Share of test examples classified rightly, 0 to 1.
+    #[serde(with = "number::option")]
+    pub test_accuracy: Option<f64>,
+    /// Area under the ROC curve, 0 to 1; two classes only.
+    #[serde(with = "number::option")]
+    pub test_auroc: Option<f64>,
+    /// Clients that were asked.
+    pub cohort: u32,
+    /// Replies that went into the model.
+    pub accepted: u32,
+    /// Replies that were refused.
+    pub refused: u32,
+    /// Clients of the cohort that never answered.
+    pub dropped: u32,
+    /// Replies that came after the round was over.
+    pub late: u32,
+    /// How the round ended.
+    pub outcome: RoundOutcome,
+    /// Privacy loss spent so far, at the delta of [`Summary::privacy`].
+    #[serde(with = "number::option")]
+    pub epsilon: Option<f64>,
+    /// Bytes from all clients to the server in this round.
+    pub bytes_up: u64,
+    /// Bytes from the server to all clients in this round.
+    pub bytes_down: u64,
+    /// Wall-clock seconds that the round took, evaluation included.
+    #[serde(with = "number")]
+    pub seconds: f64,
+    /// Seconds on the simulated clock, where there is one.
+    #[serde(with = "number::option")]
+    pub virtual_seconds: Option<f64>,
+}
+
+/// Something that happened: a line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The round in progress; 0 before the first.
+    pub round: u32,
+    /// What happened, one word of [`event_kind`] or another.
+    pub kind: String,
+    /// The client it is about, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+    /// Figures and words for programs.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub detail: Map<String, Value>,
+}
+
+impl Event {
+    /// An event about no client in particular, without detail.
+    pub fn new(round: u32, kind: &str, message: impl Into<String>) -> Self {
+        Self {
+            round,
+            kind: kind.to_owned(),
+            client: None,
+            message: message.into(),
+            detail: Map::new(),
+        }
+    }
+
+    /// A refused reply: `reason` is a short word for the kind of fault, `message` the whole sentence.
+    pub fn refused(round: u32, client: &str, reason: &str, message: impl Into<String>) -> Self {
+        let mut event = Self::new(round, event_kind::REFUSED, message);
+        event.client = Some(client.to_owned());
+        event
+            .detail
+            .insert("reason".to_owned(), Value::from(reason));
+        event
+    }
+}
+
+/// What became of one client: a line of `clients.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientRow {
+    /// Its name.
+    pub client: String,
+    /// Examples it trains on.
+    pub examples: u32,
+    /// Accuracy of the final global model on the client's own examples, 0 to 1.
+    #[serde(with = "number::option")]
+    pub accuracy: Option<f64>,
+    /// Mean loss of the final global model on the client's own examples.
+    #[serde(with = "number::option")]
+    pub loss: Option<f64>,
+    /// Accuracy, on the common test set, of a model that the client trained alone.
+    #[serde(with = "number::option", default)]
+    pub alone_accuracy: Option<f64>,
+    /// AUROC, on the common test set, of a model that the client trained alone.
+    #[serde(with = "number::option", default)]
+    pub alone_auroc: Option<f64>,
+    /// Rounds in which a reply of the client was accepted.
+    pub rounds: u32,
+    /// Replies of the client that were refused.
+    pub refused: u32,
+}
+
+/// A point of a baseline's learning curve: a line of `baselines.csv`.
+///
+/// The baselines with a meaning to the report are `centralised` (the same model on the pooled data) and `local` (the
+/// same model on each client alone: the figures are means over the clients, with their range).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BaselinePoint {
+    /// Work done so far, in rounds of the federation: as many local epochs as a client has by the end of that round.
+    pub round: u32,
+    /// Mean loss per test example.
+    #[serde(with = "number::option")]
+    pub loss: Option<f64>,
+    /// Test accuracy, 0 to 1.
+    #[serde(with = "number::option")]
+    pub accuracy: Option<f64>,
+    /// Test AUROC, 0 to 1.
+    #[serde(with = "number::option")]
+    pub auroc: Option<f64>,
+    /// Lowest accuracy over the clients.
+    #[serde(with = "number::option")]
+    pub accuracy_min: Option<f64>,
+    /// Highest accuracy over the clients.
+    #[serde(with = "number::option")]
+    pub accuracy_max: Option<f64>,
+    /// Lowest AUROC over the clients.
+    #[serde(with = "number::option")]
+    pub auroc_min: Option<f64>,
+    /// Highest AUROC over the clients.
+    #[serde(with = "number::option")]
+    pub auroc_max: Option<f64>,
+}
+
+/// Test figures of one model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Share classified rightly, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub accuracy: Option<f64>,
+    /// Mean over the classes of the share of each class classified rightly, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub balanced_accuracy: Option<f64>,
+    /// Mean loss per example.
+    #[serde(with = "number::option", default)]
+    pub loss: Option<f64>,
+    /// Area under the ROC curve, 0 to 1; two classes only.
+    #[serde(with = "number::option", default)]
+    pub auroc: Option<f64>,
+}
+
+impl Metrics {
+    /// The figure that a headline metric names.
+    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
+        match metric {
+            HeadlineMetric::Accuracy => self.accuracy,
+            HeadlineMetric::Auroc => self.auroc,
+        }
+    }
+}
+
+/// The best round of a run, by its headline metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The round.
+    pub round: u32,
+    /// Test accuracy after it.
+    #[serde(with = "number::option", default)]
+    pub accuracy: Option<f64>,
+    /// Test loss after it.
+    #[serde(with = "number::option", default)]
+    pub loss: Option<f64>,
+    /// Test AUROC after it.
+    #[serde(with = "number::option", default)]
+    pub auroc: Option<f64>,
+}
+
+/// What a run put on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Communication {
+    /// Bytes from clients to the server, all rounds.
+    pub bytes_up: u64,
+    /// Bytes from the server to clients, all rounds.
+    pub bytes_down: u64,
+    /// Bytes of one reply per model parameter: 4 for plain `f32` updates, plus framing.
+    #[serde(with = "number")]
+    pub bytes_per_parameter: f64,
+}
+
+/// The model of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Its kind, as in the config.
+    pub kind: String,
+    /// Number of parameters.
+    pub parameters: u64,
+}
+
+/// The data of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataInfo {
+    /// Name of the data set.
+    pub dataset: String,
+    /// How it was shared out among the clients, in a few words (`dirichlet, alpha 0.5`).
+    #[serde(default)]
+    pub partition: String,
+    /// Training examples, all clients.
+    pub train: u64,
+    /// Test examples.
+    pub test: u64,
+    /// Classes.
+    pub classes: u32,
+    /// Clients.
+    pub clients: u32,
+    /// What a reader must know about the data: sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// End result of a baseline, on the common test set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Test accuracy; for `local` the mean over the clients.
+    #[serde(with = "number::option", default)]
+    pub accuracy: Option<f64>,
+    /// Test loss; for `local` the mean over the clients.
+    #[serde(with = "number::option", default)]
+    pub loss: Option<f64>,
+    /// Test AUROC; for `local` the mean over the clients.
+    #[serde(with = "number::option", default)]
+    pub auroc: Option<f64>,
+    /// For `local`: the range over the clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<BaselineRange>,
+}
+
+/// Range of a baseline over the clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRange {
+    /// Number of clients.
+    pub count: u32,
+    /// Lowest accuracy.
+    #[serde(with = "number::option", default)]
+    pub accuracy_min: Option<f64>,
+    /// Highest accuracy.
+    #[serde(with = "number::option", default)]
+    pub accuracy_max: Option<f64>,
+    /// Lowest AUROC.
+    #[serde(with = "number::option", default)]
+    pub auroc_min: Option<f64>,
+    /// Highest AUROC.
+    #[serde(with = "number::option", default)]
+    pub auroc_max: Option<f64>,
+}
+
+/// The metric by which a run is judged first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HeadlineMetric {
+    /// Share classified rightly.
+    #[default]
+    Accuracy,
+    /// Area under the ROC curve: for two classes, above all where they are not equally frequent.
+    Auroc,
+}
+
+/// The end result of a run: `summary.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run's name.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Rounds that were run, completed and abandoned.
+    pub rounds: u32,
+    /// Rounds that gave a new model.
+    pub completed: u32,
+    /// Rounds that did not.
+    pub abandoned: u32,
+    /// The headline metric.
+    #[serde(default)]
+    pub metric: HeadlineMetric,
+    /// Test figures of the final model.
+    #[serde(rename = "final")]
+    pub final_: Metrics,
+    /// The best round; `None` when no round was evaluated.
+    pub best: Option<Best>,
+    /// What was promised and kept: `epsilon`, `delta`, `unit`, `statement`; `None` without differential privacy.
+    pub privacy: Option<Value>,
+    /// What went over the wire.
+    pub communication: Communication,
+    /// Replies that were refused, all rounds.
+    pub refused: u64,
+    /// Wall-clock seconds of the run.
+    #[serde(with = "number")]
+    pub seconds: f64,
+    /// Seconds on the simulated clock, where there is one.
+    #[serde(with = "number::option", default)]
+    pub virtual_seconds: Option<f64>,
+    /// Threads that the run had.
+    pub threads: u32,
+    /// Version of the program.
+    pub version: String,
+    /// SHA-256 of `config.toml`, in hexadecimal.
+    pub config_sha256: String,
+    /// SHA-256 of `model.safetensors`, in hexadecimal.
+    pub model_sha256: String,
+    /// The model.
+    pub model: ModelInfo,
+    /// The data.
+    pub data: DataInfo,
+    /// End results of the baselines, by name.
+    #[serde(default)]
+    pub baselines: BTreeMap<String, Baseline>,
+    /// Who can see what: sentences.
+    #[serde(default)]
+    pub trust: Vec<String>,
+}
