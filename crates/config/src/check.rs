@@ -1,19 +1,27 @@
 //! What serde cannot know: ranges, and combinations that cannot keep their promise. No data is touched.
 
+use cloister_data::{DataConfig, DataError, PartitionConfig};
+use cloister_nn::ModelConfig;
 use cloister_protocol::{
     FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
 };
 
 use crate::error::{ConfigError, Fault, Location, Problem, Problems, Warning};
 use crate::experiment::{Experiment, Faults};
+use crate::hint::nearest;
+use crate::shape::quote;
 
 /// Most characters of a name: it becomes a folder's name together with the seed.
 const LONGEST_NAME: usize = 100;
+
+/// Longest deadline, some thirty years.
+const MOST_SECONDS: f64 = 1e9;
 
 /// A key whose value cannot work, and why.
 pub(crate) struct Refused {
     pub(crate) key: String,
     pub(crate) reason: String,
+    pub(crate) hint: Option<String>,
 }
 
 /// What [`examine`] collects.
@@ -37,7 +45,7 @@ impl Experiment {
             location: Location::Nowhere,
             key: refused.key,
             fault: Fault::Refused(refused.reason),
-            hint: None,
+            hint: refused.hint,
         });
         Err(ConfigError::Invalid(Problems(problems.collect())))
     }
@@ -53,7 +61,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
             format!("must be at most {}, found {}", i64::MAX, experiment.seed),
         );
     }
+    checks.data(&experiment.data);
     checks.federation(&experiment.federation);
+    checks.model(&experiment.model);
     checks.train(&experiment.train);
     checks.server(&experiment.server);
     checks.faults(&experiment.faults);
@@ -74,6 +84,7 @@ impl Checks {
         self.refused.push(Refused {
             key: key.to_owned(),
             reason: reason.into(),
+            hint: None,
         });
     }
 
@@ -89,6 +100,12 @@ impl Checks {
         if !fits || !value.is_finite() {
             self.refuse(key, format!("must be {range}, found {value}"));
         }
+    }
+
+    /// A time in seconds, or a factor: bounded so that sums and products stay far from the limits of a clock.
+    fn up_to(&mut self, key: &str, value: f64, least: f64, most: f64) {
+        let fits = (least..=most).contains(&value);
+        self.number(key, value, fits, &format!("from {least} to {most}"));
     }
 
     fn chance(&mut self, key: &str, value: f64) {
@@ -132,6 +149,52 @@ impl Checks {
         }
     }
 
+    /// What `cloister_data` refuses itself, and what it would refuse only after reading files.
+    fn data(&mut self, data: &DataConfig) {
+        match data.check() {
+            Ok(()) => {}
+            Err(DataError::Setting { key, reason }) => self.refuse(&format!("data.{key}"), reason),
+            Err(other) => self.refuse("data", other.to_string()),
+        }
+        if let (Some(name), None) = (&data.dataset, &data.path) {
+            let known: Vec<&str> = cloister_data::bundled()
+                .iter()
+                .map(|set| set.name)
+                .collect();
+            if !known.contains(&name.as_str()) {
+                let near = nearest(name, known.iter().copied());
+                self.refused.push(Refused {
+                    key: "data.dataset".into(),
+                    reason: format!(
+                        "'{name}' is not inside the binary, which has {}",
+                        quote(known.iter().copied())
+                    ),
+                    hint: Some(match near {
+                        Some(near) => format!("did you mean '{near}'?"),
+                        None => "give data.path to its files".into(),
+                    }),
+                });
+            }
+        }
+        match data.partition {
+            PartitionConfig::Dirichlet { alpha, .. }
+            | PartitionConfig::QuantitySkew { alpha, .. } => {
+                self.positive("data.partition.alpha", alpha);
+            }
+            PartitionConfig::Pathological {
+                classes_per_client: 0,
+                ..
+            } => self.refuse(
+                "data.partition.classes_per_client",
+                "must be at least 1, found 0",
+            ),
+            PartitionConfig::Shards { per_client: 0, .. } => {
+                self.refuse("data.partition.per_client", "must be at least 1, found 0");
+            }
+            _ => {}
+        }
+    }
+
     fn federation(&mut self, federation: &FederationConfig) {
         if federation.clients == Some(0) {
             self.refuse("federation.clients", "must be at least 1, found 0");
@@ -146,9 +209,25 @@ impl Checks {
             fraction > 0.0 && fraction <= 1.0,
             "above 0 and at most 1",
         );
-        self.not_negative("federation.over_selection", federation.over_selection);
+        self.up_to(
+            "federation.over_selection",
+            federation.over_selection,
+            0.0,
+            100.0,
+        );
+        if federation.sampling == Sampling::Poisson && federation.over_selection > 0.0 {
+            self.refuse(
+                "federation.over_selection",
+                "needs sampling = \"fixed\": under poisson sampling each client decides by its own coin",
+            );
+        }
         if let Some(deadline) = federation.deadline {
-            self.positive("federation.deadline", deadline);
+            self.number(
+                "federation.deadline",
+                deadline,
+                deadline > 0.0 && deadline <= MOST_SECONDS,
+                &format!("above 0 and at most {MOST_SECONDS} seconds"),
+            );
         }
         if federation.minimum_replies == 0 {
             self.refuse("federation.minimum_replies", "must be at least 1, found 0");
@@ -174,6 +253,15 @@ impl Checks {
                 "federation.over_selection",
                 "every client is in the cohort already, there is no one else to ask",
             );
+        }
+    }
+
+    /// What is wrong whatever the data; the rest is known when the model is built for it.
+    fn model(&mut self, model: &ModelConfig) {
+        if let ModelConfig::Mlp { hidden, .. } = model
+            && let Some(layer) = hidden.iter().position(|units| *units == 0)
+        {
+            self.refuse("model.hidden", format!("layer {} has 0 units", layer + 1));
         }
     }
 
@@ -250,15 +338,14 @@ impl Checks {
     fn faults(&mut self, faults: &Faults) {
         self.chance("faults.dropout", faults.dropout);
         self.chance("faults.corrupt", faults.corrupt);
-        self.not_negative("faults.seconds_per_step", faults.seconds_per_step);
-        self.not_negative("faults.seconds_spread", faults.seconds_spread);
+        self.up_to("faults.seconds_per_step", faults.seconds_per_step, 0.0, 1e6);
+        self.up_to("faults.seconds_spread", faults.seconds_spread, 0.0, 10.0);
         self.chance("faults.straggler.chance", faults.straggler.chance);
-        let slowdown = faults.straggler.slowdown;
-        self.number(
+        self.up_to(
             "faults.straggler.slowdown",
-            slowdown,
-            slowdown >= 1.0,
-            "finite and at least 1",
+            faults.straggler.slowdown,
+            1.0,
+            1e6,
         );
     }
 
@@ -274,10 +361,7 @@ impl Checks {
         if faults.seconds_spread > 0.0 {
             self.warn("faults.seconds_spread", frozen);
         }
-        if federation.deadline.is_some() && faults.dropout > 0.0 {
-            return;
-        }
-        if federation.deadline.is_some() {
+        if federation.deadline.is_some() && faults.dropout <= 0.0 {
             self.warn("federation.deadline", frozen);
         }
     }

@@ -33,7 +33,7 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     path: PathBuf,
     cells: Vec<Cell>,
-    written: toml::Table,
+    written: Node,
 }
 
 impl Loaded {
@@ -95,10 +95,6 @@ pub fn parse(
     let shape = file_shape();
     let document = Document::parse(text, path, overrides)?;
     let mut root = document.root.clone();
-    let written = match root.to_toml() {
-        Some(toml::Value::Table(table)) => table,
-        _ => toml::Table::new(),
-    };
     name_after_file(&mut root, path);
     let unset = expand_data_root(&mut root, data_root.unwrap_or("data")) && data_root.is_none();
 
@@ -123,7 +119,7 @@ pub fn parse(
         warnings,
         path: path.to_owned(),
         cells,
-        written,
+        written: document.root,
     })
 }
 
@@ -211,7 +207,7 @@ fn build(shape: &Shape, root: &mut Node) -> Result<(Experiment, Vec<Warning>), V
         origin: root.locate(refused.key.split('.')),
         key: refused.key,
         fault: Fault::Refused(refused.reason),
-        hint: None,
+        hint: refused.hint,
     });
     Err(findings.collect())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// What a value was said by, weakest first: a stronger voice may make keys of a weaker one moot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
@@ -186,6 +188,27 @@ impl Node {
                     .collect(),
             ),
         })
+    }
+}
+
+/// As plain data without nulls, tables in their order.
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null => serializer.serialize_none(),
+            Value::Bool(value) => value.serialize(serializer),
+            Value::Integer(value) => value.serialize(serializer),
+            Value::Float(value) => value.serialize(serializer),
+            Value::String(value) => value.serialize(serializer),
+            Value::Datetime(value) => value.serialize(serializer),
+            Value::Array(items) => serializer.collect_seq(items),
+            Value::Table(entries) => serializer.collect_map(
+                entries
+                    .iter()
+                    .filter(|entry| !matches!(entry.node.value, Value::Null))
+                    .map(|entry| (&entry.key, &entry.node)),
+            ),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn document(text: &str) -> Result<Node, SyntaxFault> {
     match node.value {
         Value::Table(_) => Ok(node),
         _ => Err(SyntaxFault {
-            offset: walk.at,
+            offset: text.len() - text.trim_start().len(),
             reason: format!("expected an object, found {node}"),
         }),
     }

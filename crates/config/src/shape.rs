@@ -306,6 +306,7 @@ fn describe_type(name: &str, schema: &Json) -> String {
         },
         "number" => "a number".into(),
         "boolean" => "true or false".into(),
+        "string" if is_character(schema) => "a single character".into(),
         "string" => "a string".into(),
         "array" => "a list".into(),
         "object" => "a table".into(),
@@ -313,9 +314,16 @@ fn describe_type(name: &str, schema: &Json) -> String {
     }
 }
 
-/// Whether an integer is within what the schema, or its Rust type, allows. Ranges of real numbers are checked with
+fn is_character(schema: &Json) -> bool {
+    schema.get("maxLength").and_then(Json::as_u64) == Some(1)
+}
+
+/// Whether an integer is within what the schema, or its Rust type, allows, and a character is one. Ranges of real numbers are checked with
 /// their meaning, after reading.
 pub(crate) fn in_range(node: &Node, schema: &Json) -> bool {
+    if let (Some(text), true) = (node.as_str(), is_character(schema)) {
+        return text.chars().count() == 1;
+    }
     let (Value::Integer(value), true) = (&node.value, types(schema).contains(&"integer")) else {
         return true;
     };

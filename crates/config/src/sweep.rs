@@ -34,6 +34,20 @@ pub struct Cell {
     pub experiment: Experiment,
 }
 
+impl Sweep {
+    /// Cells of the grid.
+    pub fn len(&self) -> usize {
+        self.settings
+            .iter()
+            .fold(1, |cells, (_, values)| cells.saturating_mul(values.len()))
+    }
+
+    /// Whether the grid has no cell, because some key has no value. A loaded sweep is never empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Serialize for Sweep {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.settings.len()))?;

@@ -127,6 +127,10 @@ impl Walk<'_> {
             }
         }
         match best {
+            // Not the value inside but the value itself is wrong: then all that is allowed here is of interest.
+            Some((found, _)) if found.iter().any(|finding| finding.key == path) => {
+                self.wrong_type(node, path, shape.describe(schema));
+            }
             Some((found, tried)) => {
                 *node = tried;
                 self.findings.extend(found);

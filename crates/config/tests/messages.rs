@@ -1,0 +1,681 @@
+//! Wrong configs and the exact words about each.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::path::Path;
+
+use cloister_config::{ConfigError, Loaded, parse};
+
+const GOOD: &str = r#"name = "good"
+[data]
+dataset = "digits"
+[model]
+kind = "mlp"
+"#;
+
+fn read(text: &str, file: &str, set: &[&str]) -> Result<Loaded, ConfigError> {
+    let set: Vec<String> = set.iter().map(|argument| (*argument).to_owned()).collect();
+    parse(text.to_owned(), Path::new(file), &set, Some("/sets"))
+}
+
+#[track_caller]
+fn says(text: &str, file: &str, set: &[&str], expected: &str) {
+    match read(text, file, set) {
+        Ok(_) => panic!("accepted:\n{text}{set:?}"),
+        Err(error) => assert_eq!(error.to_string(), expected, "for:\n{text}{set:?}"),
+    }
+}
+
+/// `tail` comes after the five lines of [`GOOD`].
+#[track_caller]
+fn tail_says(tail: &str, expected: &str) {
+    says(&format!("{GOOD}{tail}"), "a.toml", &[], expected);
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    tail_says(
+        "[federation]\nrounds = 3\ncleints = 5\n",
+        "a.toml:8:1: unknown key 'federation.cleints'\n  hint: did you mean 'federation.clients'?",
+    );
+    tail_says(
+        "[fedration]\n",
+        "a.toml:6:2: unknown key 'fedration'\n  hint: did you mean 'federation'?",
+    );
+    tail_says(
+        "hiden = [5]\n",
+        "a.toml:6:1: unknown key 'model.hiden'\n  hint: did you mean 'model.hidden'?",
+    );
+    // Another table's key, and one that stands after a table header by mistake.
+    tail_says(
+        "[train]\nrounds = 5\n",
+        "a.toml:7:1: unknown key 'train.rounds'\n  hint: did you mean 'federation.rounds'?",
+    );
+    tail_says(
+        "[train]\nepochs = 2\nseed = 4\n",
+        "a.toml:8:1: unknown key 'train.seed'\n  hint: did you mean 'seed'?",
+    );
+    // A key of another kind of the same table.
+    tail_says(
+        "pooling = \"max\"\n",
+        "a.toml:6:1: unknown key 'model.pooling'\n  hint: only kind 'lenet5' has 'pooling'",
+    );
+    tail_says(
+        "[evaluate]\n\"quite strange\" = 1\n",
+        "a.toml:7:1: unknown key 'evaluate.\"quite strange\"'\n  hint: known keys here: clients, every",
+    );
+}
+
+#[test]
+fn unknown_words_name_the_known_ones() {
+    tail_says(
+        "[federation]\nsampling = \"poison\"\n",
+        "a.toml:7:12: federation.sampling: unknown value 'poison', expected one of 'fixed', 'poisson'\n  \
+         hint: did you mean 'poisson'?",
+    );
+    says(
+        "[data]\ndataset = \"digits\"\n[model]\nkind = \"lenet-5\"\n",
+        "a.toml",
+        &[],
+        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3'\n  \
+         hint: did you mean 'lenet5'?",
+    );
+    says(
+        "baselines = [\"local\", \"centralized\"]\n[data]\ndataset = \"digits\"\n[model]\nkind = \"cnn\"\n",
+        "a.toml",
+        &[],
+        "a.toml:1:23: baselines[1]: unknown value 'centralized', expected one of 'centralised', 'local'\n  \
+         hint: did you mean 'centralised'?",
+    );
+}
+
+#[test]
+fn wrong_types_and_ranges_of_types() {
+    for (line, found) in [
+        ("rounds = \"ten\"", "\"ten\""),
+        ("rounds = 10.0", "10.0"),
+        ("rounds = -1", "-1"),
+        ("rounds = 5_000_000_000", "5000000000"),
+        ("rounds = [1]", "a list"),
+        ("rounds = { a = 1 }", "a table"),
+        ("rounds = 2020-01-01", "the date 2020-01-01"),
+    ] {
+        let message = format!(
+            "a.toml:7:10: federation.rounds: expected a whole number from 0 to 4294967295, found {found}"
+        );
+        tail_says(&format!("[federation]\n{line}\n"), &message);
+    }
+    tail_says(
+        "[federation]\nfraction = \"half\"\n",
+        "a.toml:7:12: federation.fraction: expected a number, found \"half\"",
+    );
+    tail_says(
+        "[evaluate]\nclients = 1\n",
+        "a.toml:7:11: evaluate.clients: expected true or false, found 1",
+    );
+    tail_says(
+        "hidden = [100, \"x\"]\n",
+        "a.toml:6:16: model.hidden[1]: expected a whole number of at least 0, found \"x\"",
+    );
+    says(
+        "model = 3\n[data]\ndataset = \"digits\"\n",
+        "a.toml",
+        &[],
+        "a.toml:1:9: model: expected a table with 'kind', found 3",
+    );
+    says(
+        "train = 3\n[data]\ndataset = \"digits\"\n[model]\nkind = \"mlp\"\n",
+        "a.toml",
+        &[],
+        "a.toml:1:9: train: expected a table, found 3",
+    );
+}
+
+#[test]
+fn missing_tables_and_kinds() {
+    says(
+        "name = \"x\"\n",
+        "a.toml",
+        &[],
+        "a.toml:1:1: 'data' is missing, expected a table\n\
+         a.toml:1:1: 'model' is missing, expected a table with 'kind'",
+    );
+    says(
+        "[data]\ndataset = \"digits\"\n[model]\nhidden = [3]\n",
+        "a.toml",
+        &[],
+        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3'",
+    );
+}
+
+#[test]
+fn several_problems_come_in_the_order_of_the_file() {
+    says(
+        "[modle]\nkind = \"mlp\"\n[data]\ndataset = \"digits\"\n[federation]\nrounds = \"x\"\n[model]\nkind = \"cnn\"\n",
+        "a.toml",
+        &[],
+        "a.toml:1:2: unknown key 'modle'\n  hint: did you mean 'model'?\n\
+         a.toml:6:10: federation.rounds: expected a whole number from 0 to 4294967295, found \"x\"",
+    );
+}
+
+#[test]
+fn values_that_cannot_work() {
+    for (tail, expected) in [
+        (
+            "[federation]\nrounds = 0\n",
+            "7:1: federation.rounds: must be at least 1, found 0",
+        ),
+        (
+            "[federation]\nclients = 0\n",
+            "7:1: federation.clients: must be at least 1, found 0",
+        ),
+        (
+            "[federation]\nfraction = 1.5\n",
+            "7:1: federation.fraction: must be above 0 and at most 1, found 1.5",
+        ),
+        (
+            "[federation]\nfraction = 0\n",
+            "7:1: federation.fraction: must be above 0 and at most 1, found 0",
+        ),
+        (
+            "[federation]\nfraction = nan\n",
+            "7:1: federation.fraction: must be above 0 and at most 1, found NaN",
+        ),
+        (
+            "[federation]\ndeadline = -3\n",
+            "7:1: federation.deadline: must be above 0 and at most 1000000000 seconds, found -3",
+        ),
+        (
+            "[federation]\nminimum_replies = 0\n",
+            "7:1: federation.minimum_replies: must be at least 1, found 0",
+        ),
+        (
+            "[federation]\nclients = 20\nfraction = 0.1\nminimum_replies = 3\n",
+            "9:1: federation.minimum_replies: 3 good replies are needed, but a cohort has at most 2 clients",
+        ),
+        (
+            "[federation]\nsampling = \"poisson\"\nover_selection = 0.3\n",
+            "8:1: federation.over_selection: needs sampling = \"fixed\": under poisson sampling each client decides by its own coin",
+        ),
+        (
+            "[train]\nepochs = 0\n",
+            "7:1: train.epochs: must be at least 1, found 0",
+        ),
+        (
+            "[train]\nlearning_rate = inf\n",
+            "7:1: train.learning_rate: must be finite and above 0, found inf",
+        ),
+        (
+            "[train]\nlearning_rate = 1e300\n",
+            "7:1: train.learning_rate: must be finite and above 0, found inf",
+        ),
+        (
+            "[train]\nlearning_rate = 0\n",
+            "7:1: train.learning_rate: must be finite and above 0, found 0",
+        ),
+        (
+            "[train]\nmomentum = 1.0\n",
+            "7:1: train.momentum: must be at least 0 and below 1, found 1",
+        ),
+        (
+            "[train]\nbeta1 = 1.1\n",
+            "7:1: train.beta1: must be at least 0 and below 1, found 1.1",
+        ),
+        (
+            "[train]\nweight_decay = -0.1\n",
+            "7:1: train.weight_decay: must be finite and at least 0, found -0.1",
+        ),
+        (
+            "[train]\nproximal_mu = -1\n",
+            "7:1: train.proximal_mu: must be finite and at least 0, found -1",
+        ),
+        (
+            "[server]\nlearning_rate = -1\n",
+            "7:1: server.learning_rate: must be finite and above 0, found -1",
+        ),
+        (
+            "[server]\ntau = 0\n",
+            "7:1: server.tau: must be finite and above 0, found 0",
+        ),
+        (
+            "[faults]\ndropout = 1.01\n",
+            "7:1: faults.dropout: must be a chance from 0 to 1, found 1.01",
+        ),
+        (
+            "[faults.straggler]\nslowdown = 0.5\n",
+            "7:1: faults.straggler.slowdown: must be from 1 to 1000000, found 0.5",
+        ),
+        (
+            "[evaluate]\nevery = 0\n",
+            "7:1: evaluate.every: must be at least 1, found 0",
+        ),
+        (
+            "hidden = [10, 0]\n",
+            "6:1: model.hidden: layer 2 has 0 units",
+        ),
+    ] {
+        tail_says(tail, &format!("a.toml:{expected}"));
+    }
+}
+
+#[test]
+fn data_that_cannot_work() {
+    for (line, expected) in [
+        (
+            "dataset = \"digit\"",
+            "2:1: data.dataset: 'digit' is not inside the binary, which has 'digits', 'heart-disease', 'wdbc'\n  \
+          hint: did you mean 'digits'?",
+        ),
+        (
+            "dataset = \"mnist\"",
+            "2:1: data.dataset: 'mnist' is not inside the binary, which has 'digits', 'heart-disease', 'wdbc'\n  \
+          hint: give data.path to its files",
+        ),
+        ("", "1:2: data.path: give data.dataset or data.path"),
+        (
+            "path = 3",
+            "2:8: data.path: expected a list or a string, found 3",
+        ),
+        (
+            "path = [\"a\", 3]",
+            "2:14: data.path[1]: expected a string, found 3",
+        ),
+        (
+            "path = \"x\"\ntest_fraction = 1.0",
+            "3:1: data.test_fraction: 1 is not between 0 and 1",
+        ),
+        (
+            "path = \"x\"\ndelimiter = \"ab\"",
+            "3:13: data.delimiter: expected a single character, found \"ab\"",
+        ),
+        (
+            "path = \"x\"\nlabel = -1",
+            "3:9: data.label: expected a string or a whole number of at least 0, found -1",
+        ),
+        (
+            "path = \"x\"\nclasses = [{ nam = \"a\" }]",
+            "3:12: 'data.classes[0].name' is missing, expected a string\n\
+          a.toml:3:14: unknown key 'data.classes[0].nam'\n  hint: did you mean 'data.classes[0].name'?",
+        ),
+        (
+            "path = \"x\"\npartition = { kind = \"dirichlet\" }",
+            "3:1: 'data.partition.alpha' is missing, expected a number",
+        ),
+        (
+            "path = \"x\"\npartition = { kind = \"dirichlet\", alpha = 0 }",
+            "3:35: data.partition.alpha: must be finite and above 0, found 0",
+        ),
+        (
+            "path = \"x\"\npartition = { kind = \"iid\", alpha = 1 }",
+            "3:29: unknown key 'data.partition.alpha'\n  hint: only kind 'dirichlet', 'quantity-skew' has 'alpha'",
+        ),
+        (
+            "path = \"x\"\npartition = \"iid\"",
+            "3:13: data.partition: expected a table with 'kind', found \"iid\"",
+        ),
+    ] {
+        let text = format!("[data]\n{line}\n[model]\nkind = \"mlp\"\n");
+        says(&text, "a.toml", &[], &format!("a.toml:{expected}"));
+    }
+}
+
+#[test]
+fn names_become_folders_and_are_held_to_it() {
+    for (name, expected) in [
+        (
+            "a/b",
+            "may have letters, digits, '.', '_' and '-', found '/'",
+        ),
+        ("..", "must begin with a letter, a digit or '_'"),
+        ("", "must begin with a letter, a digit or '_'"),
+    ] {
+        let text = GOOD.replace("good", name);
+        says(
+            &text,
+            "a.toml",
+            &[],
+            &format!("a.toml:1:1: name: {expected}"),
+        );
+    }
+    let unnamed = GOOD.replace("name = \"good\"", "");
+    for (file, name) in [
+        ("dir/my run.toml", "my-run"),
+        (".toml", "_.toml"),
+        ("x.y.toml", "x.y"),
+    ] {
+        let loaded = read(&unnamed, file, &[]).expect(file);
+        assert_eq!(loaded.experiment.name, name);
+    }
+}
+
+#[test]
+fn text_that_is_no_toml() {
+    for (text, expected) in [
+        ("[data\n", "a.toml:1:6: not TOML: "),
+        ("a = \n", "a.toml:1:5: not TOML: "),
+        ("a = 1\na = 2\n", "a.toml:2:1: not TOML: duplicate key"),
+        (
+            "seed = 99999999999999999999\n",
+            "a.toml:1:8: 99999999999999999999 is beyond the range of 64-bit integers",
+        ),
+    ] {
+        let error = read(text, "a.toml", &[]).expect_err(text).to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn json_has_the_same_messages() {
+    let text = "{\n  \"data\": {\"dataset\": \"digits\"},\n  \"model\": {\"kind\": \"mlp\"},\n  \"federation\": {\"cleints\": 5}\n}";
+    says(
+        text,
+        "a.json",
+        &[],
+        "a.json:4:18: unknown key 'federation.cleints'\n  hint: did you mean 'federation.clients'?",
+    );
+    says(
+        "{\"data\": {\"dataset\": \"digits\"}, \"data\": {}}",
+        "a.json",
+        &[],
+        "a.json:1:33: key \"data\" is given twice",
+    );
+    says(
+        "{\"data\": }",
+        "a.JSON",
+        &[],
+        "a.JSON:1:10: not JSON: expected value",
+    );
+    says(
+        "[1]",
+        "a.json",
+        &[],
+        "a.json:1:1: expected an object, found a list",
+    );
+    says(
+        "{\"data\": {\"dataset\": \"digits\"}, \"model\": {\"kind\": \"mlp\"}, \"seed\": null}",
+        "a.json",
+        &[],
+        "a.json:1:67: seed: expected a whole number of at least 0, found null",
+    );
+}
+
+#[test]
+fn json_means_what_toml_means() {
+    let json = r#"{ "$schema": "x.json", "name": "good", "data": {"dataset": "dig\u0069ts"},
+        "model": {"kind": "mlp", "hidden": [3, 4]}, "federation": {"clients": null, "fraction": 5e-1, "rounds": 7},
+        "sweep": {"train.epochs": [1, 2], "seeds": [3]} }"#;
+    let toml = format!(
+        "{GOOD}hidden = [3, 4]\n[federation]\nfraction = 0.5\nrounds = 7\n[sweep]\ntrain.epochs = [1, 2]\nseed = [3]\n"
+    );
+    let json = read(json, "x.json", &[]).expect("json");
+    let toml = read(&toml, "x.toml", &[]).expect("toml");
+    assert_eq!(json.experiment, toml.experiment);
+    assert_eq!(json.cells(), toml.cells());
+}
+
+#[test]
+fn arguments_win_over_the_file() {
+    let text = format!("{GOOD}hidden = [9]\n[federation]\nrounds = 7\n");
+    let set = [
+        "federation.rounds=3",
+        "train.optimizer=adam",
+        "model.hidden=[5, 6]",
+        "data.partition={kind=\"dirichlet\", alpha=0.5}",
+        "name=\"x=y\"",
+        "name = good",
+        "federation.fraction=1",
+    ];
+    let experiment = read(&text, "a.toml", &set).expect("set").experiment;
+    let resolved = experiment.resolved_toml().expect("toml");
+    for line in [
+        "rounds = 3",
+        "optimizer = \"adam\"",
+        "hidden = [5, 6]",
+        "alpha = 0.5",
+        "name = \"good\"",
+    ] {
+        assert!(resolved.contains(line), "{line} in\n{resolved}");
+    }
+}
+
+#[test]
+fn wrong_arguments() {
+    for (set, expected) in [
+        (
+            "federation.rounds",
+            "expected key=value, as in train.learning_rate=0.1",
+        ),
+        ("=3", "'' is not a dotted key"),
+        ("a b=3", "'a b' is not a dotted key"),
+        ("a = 1\nb = 2", "'a' is not a table"),
+        ("name.first=3", "'name' is not a table"),
+    ] {
+        let expected = match set {
+            // The value is the whole rest, a bare word; only the key is unknown.
+            "a = 1\nb = 2" => format!("--set {set}: unknown key 'a'"),
+            _ => format!("--set {set}: {expected}"),
+        };
+        let error = read(GOOD, "a.toml", &[set]).expect_err(set).to_string();
+        assert!(error.starts_with(&expected), "{error:?} for {set:?}");
+    }
+    says(
+        GOOD,
+        "a.toml",
+        &["federation.cleints=3"],
+        "--set federation.cleints=3: unknown key 'federation.cleints'\n  hint: did you mean 'federation.clients'?",
+    );
+    says(
+        GOOD,
+        "a.toml",
+        &["seed=2", "federation.rounds=many"],
+        "--set federation.rounds=many: federation.rounds: expected a whole number from 0 to 4294967295, found \"many\"",
+    );
+    let error = read(GOOD, "a.toml", &["model.hidden=[1,"])
+        .expect_err("list")
+        .to_string();
+    assert!(
+        error.starts_with("--set model.hidden=[1,: not TOML: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_kind_makes_the_files_keys_moot_but_not_the_arguments() {
+    let text = format!("{GOOD}hidden = [9]\n");
+    let lenet = read(&text, "a.toml", &["model.kind=lenet5"]).expect("lenet5");
+    assert_eq!(lenet.experiment.model.kind(), "lenet5");
+    says(
+        &text,
+        "a.toml",
+        &["model.kind=lenet5", "model.hidden=[3]"],
+        "--set model.hidden=[3]: unknown key 'model.hidden'\n  hint: only kind 'mlp' has 'hidden'",
+    );
+}
+
+#[test]
+fn sweeps_are_checked_cell_by_cell() {
+    for (tail, expected) in [
+        (
+            "[sweep]\n\"train.learning_rat\" = [1]\n",
+            "a.toml:7:1: unknown key 'sweep.\"train.learning_rat\"'\n  hint: did you mean 'train.learning_rate'?",
+        ),
+        (
+            "[sweep]\ntrain.epochs = []\n",
+            "a.toml:7:7: sweep.\"train.epochs\": has no values",
+        ),
+        (
+            "[sweep]\ntrain.epochs = 3\n",
+            "a.toml:7:16: sweep.\"train.epochs\": expected a list, found 3",
+        ),
+        (
+            "[sweep]\nname = [\"a\"]\n",
+            "a.toml:7:1: sweep.name: cannot be swept",
+        ),
+        (
+            "[sweep]\ntrain.epochs = [1, 0]\n",
+            "a.toml:7:7: train.epochs: must be at least 1, found 0",
+        ),
+        (
+            "[sweep]\ntrain.epochs = [1, \"x\"]\n",
+            "a.toml:7:20: train.epochs: expected a whole number from 0 to 4294967295, found \"x\"",
+        ),
+        (
+            "[sweep]\nseed = [1]\nseeds = [2]\n",
+            "a.toml:8:1: 'sweep.seed' is given twice",
+        ),
+    ] {
+        tail_says(tail, expected);
+    }
+    let many: Vec<String> = (1..=101).map(|n| n.to_string()).collect();
+    let many = many.join(", ");
+    tail_says(
+        &format!("[sweep]\nseeds = [{many}]\ntrain.epochs = [{many}]\n"),
+        "a.toml:6:2: sweep: more than 10000 combinations",
+    );
+}
+
+#[test]
+fn the_grid_is_in_the_order_of_the_file() {
+    let text = format!(
+        "{GOOD}hidden = [9]\n[sweep]\n\"train.learning_rate\" = [0.1, 0.2]\nmodel.kind = [\"mlp\", \"lenet5\"]\nseeds = [1, 2]\n"
+    );
+    let loaded = read(&text, "a.toml", &["train.epochs=4", "seed=5"]).expect("sweep");
+    let labels: Vec<String> = loaded
+        .cells()
+        .iter()
+        .map(|cell| {
+            assert_eq!(cell.experiment.train.epochs, 4);
+            assert_eq!(cell.experiment.sweep, None);
+            let settings: Vec<String> = cell
+                .settings
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            settings.join(" ")
+        })
+        .collect();
+    assert_eq!(labels.len(), 8);
+    assert_eq!(
+        labels[0],
+        "train.learning_rate=0.1 model.kind=\"mlp\" seed=1"
+    );
+    assert_eq!(
+        labels[1],
+        "train.learning_rate=0.1 model.kind=\"mlp\" seed=2"
+    );
+    assert_eq!(
+        labels[2],
+        "train.learning_rate=0.1 model.kind=\"lenet5\" seed=1"
+    );
+    assert_eq!(
+        labels[4],
+        "train.learning_rate=0.2 model.kind=\"mlp\" seed=1"
+    );
+    // `hidden` is for the perceptron, the activation is each kind's own default.
+    let models: Vec<String> = loaded.cells()[..3]
+        .iter()
+        .map(|cell| format!("{:?}", cell.experiment.model))
+        .collect();
+    assert!(
+        models[0].contains("hidden: [9]") && models[0].contains("Relu"),
+        "{models:?}"
+    );
+    assert!(
+        models[2].starts_with("Lenet5 { activation: Tanh"),
+        "{models:?}"
+    );
+
+    let again = read(&loaded.written_toml().expect("toml"), "b.toml", &[]).expect("again");
+    assert!(again.cells() == loaded.cells());
+    assert!(again.experiment == loaded.experiment);
+}
+
+#[test]
+fn the_data_folder_is_put_in() {
+    let path = |text: &str, root| {
+        let text = format!("[data]\npath = \"{text}\"\n[model]\nkind = \"mlp\"\n");
+        let loaded = parse(text, Path::new("a.toml"), &[], root).expect("path");
+        let resolved = loaded.experiment.resolved_toml().expect("toml");
+        let line = resolved
+            .lines()
+            .find(|line| line.starts_with("path = "))
+            .expect("line");
+        let value = line
+            .trim_start_matches("path = ")
+            .trim_matches('"')
+            .to_owned();
+        (value, loaded.warnings.len())
+    };
+    assert_eq!(
+        path("${CLOISTER_DATA}/mnist", Some("/sets")),
+        ("/sets/mnist".into(), 0)
+    );
+    assert_eq!(
+        path("$CLOISTER_DATA/mnist", Some("/sets")),
+        ("/sets/mnist".into(), 0)
+    );
+    assert_eq!(path("$CLOISTER_DATA", Some("/sets")), ("/sets".into(), 0));
+    assert_eq!(path("$CLOISTER_DATA/mnist", None), ("data/mnist".into(), 1));
+    assert_eq!(
+        path("$CLOISTER_DATASETS", Some("/sets")),
+        ("$CLOISTER_DATASETS".into(), 0)
+    );
+    assert_eq!(path("mnist", None), ("mnist".into(), 0));
+}
+
+#[test]
+fn settings_without_effect_are_warned_of() {
+    let text = format!(
+        "{GOOD}[train]\nmomentum = 0.5\n[faults.straggler]\nchance = 0.5\n[server]\nbeta2 = 0.5\n"
+    );
+    let warnings: Vec<String> = read(&text, "a.toml", &[])
+        .expect("warned")
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "train.momentum: only train.optimizer = \"momentum\" uses it",
+            "server.tau: only the adaptive server optimisers use beta1, beta2 and tau",
+            "faults.straggler.chance: has no effect while faults.seconds_per_step is 0: training takes no time",
+        ]
+    );
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let deep_list = format!("seed = {}", "[".repeat(100_000));
+    let deep_key = format!("{}a = 1", "a.".repeat(100_000));
+    let deep_table = format!("[{}a]", "a.".repeat(100_000));
+    let deep_json = format!("{{\"seed\": {}", "[".repeat(100_000));
+    for (text, file) in [
+        (deep_list.as_str(), "a.toml"),
+        (&deep_key, "a.toml"),
+        (&deep_table, "a.toml"),
+        (&deep_json, "a.json"),
+        ("", "a.json"),
+        ("\u{feff}", "a.toml"),
+        ("\"", "a.json"),
+        ("{\"a\\\"\": 1}", "a.json"),
+        ("é = 1", "a.toml"),
+        ("[sweep]\na = 1\n", "a.toml"),
+        ("sweep = 1\n", "a.toml"),
+        ("[[sweep]]\n", "a.toml"),
+        ("[[data]]\n", "a.toml"),
+        ("data = {}\nmodel = {}\n\"\" = 1\n", "a.toml"),
+    ] {
+        assert!(
+            read(text, file, &[]).is_err(),
+            "{}",
+            &text[..text.len().min(80)]
+        );
+    }
+}

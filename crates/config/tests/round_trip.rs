@@ -1,0 +1,441 @@
+//! Whatever experiment a program makes, its resolved TOML reads back as the same experiment.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+
+use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep, parse, schema};
+use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
+use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
+use cloister_protocol::{
+    AggregationConfig, FederationConfig, LocalOptimizer, Rule, Sampling, ServerConfig,
+    ServerOptimizerKind, TrainConfig, Weights,
+};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Positive and finite, over the whole range of sizes.
+fn positive() -> impl Strategy<Value = f32> {
+    (1u32..0x7f80_0000).prop_map(f32::from_bits)
+}
+
+fn below_one() -> impl Strategy<Value = f32> {
+    0.0f32..1.0
+}
+
+/// Texts with everything that TOML must escape.
+fn text() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9 ./_'\"\\\\\n\t#=\u{1}é日]{1,12}"
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    text().prop_map(|text| PathBuf::from(format!("x{text}")))
+}
+
+fn paths() -> impl Strategy<Value = Paths> {
+    prop_oneof![
+        path().prop_map(Paths::One),
+        prop::collection::vec(path(), 1..4).prop_map(Paths::Many),
+    ]
+}
+
+fn column() -> impl Strategy<Value = ColumnRef> {
+    prop_oneof![
+        (0usize..1000).prop_map(ColumnRef::Index),
+        text().prop_map(ColumnRef::Name),
+    ]
+}
+
+fn partition() -> impl Strategy<Value = PartitionConfig> {
+    let minimum = || 0usize..100;
+    let alpha = || 1e-6f64..1e6;
+    prop_oneof![
+        minimum().prop_map(|minimum| PartitionConfig::Iid { minimum }),
+        (alpha(), any::<bool>(), minimum()).prop_map(|(alpha, balanced, minimum)| {
+            PartitionConfig::Dirichlet {
+                alpha,
+                balanced,
+                minimum,
+            }
+        }),
+        (alpha(), minimum())
+            .prop_map(|(alpha, minimum)| PartitionConfig::QuantitySkew { alpha, minimum }),
+        (1usize..50, minimum()).prop_map(|(classes_per_client, minimum)| {
+            PartitionConfig::Pathological {
+                classes_per_client,
+                minimum,
+            }
+        }),
+        (1usize..50, minimum()).prop_map(|(per_client, minimum)| PartitionConfig::Shards {
+            per_client,
+            minimum
+        }),
+        minimum().prop_map(|minimum| PartitionConfig::Natural { minimum }),
+    ]
+}
+
+fn data() -> impl Strategy<Value = DataConfig> {
+    let files = (
+        option::of(text()),
+        paths(),
+        option::of(paths()),
+        0.01f64..0.99,
+        option::of(1usize..9999),
+    );
+    let columns = (
+        option::of(any::<bool>()),
+        option::of(select(vec![',', ';', '\t', '"', '\\'])),
+        option::of(column()),
+        option::of(column()),
+        prop::collection::vec(column(), 0..3),
+        prop::collection::vec(text(), 0..3),
+    );
+    let classes = (
+        any::<bool>(),
+        prop::collection::vec(text(), 0..3),
+        prop::collection::vec((text(), prop::collection::vec(text(), 0..3)), 0..3),
+    );
+    let words = (
+        select(vec![Normalise::None, Normalise::Unit, Normalise::Standard]),
+        select(vec![Scaling::None, Scaling::MinMax, Scaling::Standard]),
+    );
+    (files, columns, classes, words, partition()).prop_map(
+        |(files, columns, (positive, labels, rules), (normalise, scaling), partition)| {
+            let rules = rules
+                .into_iter()
+                .map(|(name, labels)| ClassRule { name, labels });
+            DataConfig {
+                dataset: files.0,
+                path: Some(files.1),
+                test_path: files.2,
+                test_fraction: files.3,
+                limit: files.4,
+                partition,
+                normalise,
+                positive: if positive { labels } else { Vec::new() },
+                classes: if positive {
+                    Vec::new()
+                } else {
+                    rules.collect()
+                },
+                header: columns.0,
+                delimiter: columns.1,
+                label: columns.2,
+                site_column: columns.3,
+                drop: columns.4,
+                missing: columns.5,
+                scaling,
+                ..DataConfig::default()
+            }
+        },
+    )
+}
+
+fn model() -> impl Strategy<Value = ModelConfig> {
+    let loss = || {
+        select(vec![
+            LossConfig::Auto,
+            LossConfig::Softmax,
+            LossConfig::Binary,
+        ])
+    };
+    let activation = || {
+        select(vec![
+            Activation::Relu,
+            Activation::Tanh,
+            Activation::Sigmoid,
+            Activation::Softplus,
+        ])
+    };
+    let pooling = select(vec![Pooling::Average, Pooling::Max]);
+    prop_oneof![
+        loss().prop_map(|loss| ModelConfig::Logistic { loss }),
+        loss().prop_map(|loss| ModelConfig::Cnn { loss }),
+        loss().prop_map(|loss| ModelConfig::Cnn3 { loss }),
+        (
+            prop::collection::vec(1usize..5000, 0..4),
+            activation(),
+            loss()
+        )
+            .prop_map(|(hidden, activation, loss)| ModelConfig::Mlp {
+                hidden,
+                activation,
+                loss
+            }),
+        (activation(), pooling, loss()).prop_map(|(activation, pooling, loss)| {
+            ModelConfig::Lenet5 {
+                activation,
+                pooling,
+                loss,
+            }
+        }),
+    ]
+}
+
+fn federation() -> impl Strategy<Value = FederationConfig> {
+    (
+        option::of(1u32..100_000),
+        1u32..=u32::MAX,
+        1e-9f64..=1.0,
+        any::<bool>(),
+        0.0f64..100.0,
+        option::of(1e-9f64..1e9),
+    )
+        .prop_map(
+            |(clients, rounds, fraction, poisson, over, deadline)| FederationConfig {
+                clients,
+                rounds,
+                fraction,
+                sampling: if poisson {
+                    Sampling::Poisson
+                } else {
+                    Sampling::Fixed
+                },
+                over_selection: if poisson { 0.0 } else { over },
+                deadline,
+                minimum_replies: 1,
+            },
+        )
+}
+
+fn train() -> impl Strategy<Value = TrainConfig> {
+    let optimizer = select(vec![
+        LocalOptimizer::Sgd,
+        LocalOptimizer::Momentum,
+        LocalOptimizer::Adam,
+    ]);
+    let steps = (1u32..=u32::MAX, any::<u32>(), any::<u32>());
+    (
+        steps,
+        optimizer,
+        positive(),
+        positive(),
+        below_one(),
+        below_one(),
+        below_one(),
+        positive(),
+        positive(),
+    )
+        .prop_map(
+            |(steps, optimizer, rate, decay, momentum, beta1, beta2, weight_decay, mu)| {
+                TrainConfig {
+                    epochs: steps.0,
+                    batch_size: steps.1,
+                    max_steps: steps.2,
+                    optimizer,
+                    learning_rate: rate,
+                    learning_rate_decay: decay,
+                    momentum,
+                    beta1,
+                    beta2,
+                    weight_decay,
+                    proximal_mu: mu,
+                }
+            },
+        )
+}
+
+fn server() -> impl Strategy<Value = ServerConfig> {
+    let optimizer = select(vec![
+        ServerOptimizerKind::Sgd,
+        ServerOptimizerKind::Momentum,
+        ServerOptimizerKind::Adagrad,
+        ServerOptimizerKind::Adam,
+        ServerOptimizerKind::Yogi,
+    ]);
+    (
+        optimizer,
+        option::of(positive()),
+        below_one(),
+        below_one(),
+        below_one(),
+        positive(),
+    )
+        .prop_map(
+            |(optimizer, learning_rate, momentum, beta1, beta2, tau)| ServerConfig {
+                optimizer,
+                learning_rate,
+                momentum,
+                beta1,
+                beta2,
+                tau,
+            },
+        )
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    (
+        0.0f64..=1.0,
+        0.0f64..=1.0,
+        0.0f64..=1e6,
+        0.0f64..=10.0,
+        0.0f64..=1.0,
+        1.0f64..=1e6,
+    )
+        .prop_map(
+            |(dropout, corrupt, seconds_per_step, seconds_spread, chance, slowdown)| Faults {
+                dropout,
+                corrupt,
+                seconds_per_step,
+                seconds_spread,
+                straggler: Straggler { chance, slowdown },
+            },
+        )
+}
+
+fn sweep() -> impl Strategy<Value = Option<Sweep>> {
+    let integers = |low: i64, high: i64| {
+        prop::collection::vec((low..high).prop_map(toml::Value::Integer), 1..4)
+    };
+    let rates = prop::collection::vec((1e-6f64..1.0).prop_map(toml::Value::Float), 1..4);
+    let settings = (
+        integers(0, 99),
+        integers(1, 99),
+        rates,
+        any::<prop::sample::Index>(),
+    );
+    option::of(settings.prop_map(|(seeds, epochs, rates, turn)| {
+        let mut settings = vec![
+            ("seed".to_owned(), seeds),
+            ("train.epochs".to_owned(), epochs),
+            ("train.learning_rate".to_owned(), rates),
+        ];
+        let turn = turn.index(settings.len());
+        settings.rotate_left(turn);
+        Sweep { settings }
+    }))
+}
+
+fn experiment() -> impl Strategy<Value = Experiment> {
+    let small = (
+        "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}",
+        0u64..=i64::MAX as u64,
+        select(vec![
+            vec![],
+            vec![Baseline::Local],
+            vec![Baseline::Centralised, Baseline::Local],
+        ]),
+        select(vec![Weights::Examples, Weights::Uniform]),
+        (1u32..=u32::MAX, any::<bool>()),
+    );
+    let tables = (
+        data(),
+        federation(),
+        model(),
+        train(),
+        server(),
+        faults(),
+        sweep(),
+    );
+    (small, tables).prop_map(
+        |(
+            (name, seed, baselines, weights, evaluate),
+            (data, federation, model, train, server, faults, sweep),
+        )| {
+            Experiment {
+                name,
+                seed,
+                baselines,
+                data,
+                federation,
+                model,
+                train,
+                server,
+                aggregation: AggregationConfig {
+                    rule: Rule::Mean,
+                    weights,
+                },
+                faults,
+                evaluate: Evaluate {
+                    every: evaluate.0,
+                    clients: evaluate.1,
+                },
+                sweep,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_resolved_experiment_is_read_back(experiment in experiment()) {
+        let toml = experiment.resolved_toml().expect("toml");
+        let read = parse(toml.clone(), Path::new("config.toml"), &[], Some("/sets"));
+        let read = match read {
+            Ok(read) => read.experiment,
+            Err(error) => return Err(TestCaseError::fail(format!("{error}\n{toml}"))),
+        };
+        prop_assert_eq!(&read, &experiment, "{}", toml);
+        prop_assert_eq!(read.resolved_toml().expect("toml"), toml);
+        prop_assert_eq!(read.sha256().expect("sha256"), experiment.sha256().expect("sha256"));
+    }
+
+    #[test]
+    fn json_is_as_good_as_toml(experiment in experiment()) {
+        let json = serde_json::to_string_pretty(&experiment).expect("json");
+        let read = parse(json.clone(), Path::new("config.json"), &[], Some("/sets"));
+        let read = match read {
+            Ok(read) => read.experiment,
+            Err(error) => return Err(TestCaseError::fail(format!("{error}\n{json}"))),
+        };
+        prop_assert_eq!(read, experiment, "{}", json);
+    }
+
+    /// Any text gives an answer, and a problem's place is inside the text.
+    #[test]
+    fn any_text_is_answered(text in "[\\[\\]{}=.,:\"'a-z0-9 \n#-]{0,80}", json in any::<bool>()) {
+        let file = if json { "x.json" } else { "x.toml" };
+        let _ = parse(text, Path::new(file), &[], None);
+    }
+
+    /// A good config with one line changed or lost still gives an answer.
+    #[test]
+    fn damage_is_answered(experiment in experiment(), line in any::<prop::sample::Index>(), junk in text()) {
+        let toml = experiment.resolved_toml().expect("toml");
+        let mut lines: Vec<&str> = toml.lines().collect();
+        let line = line.index(lines.len());
+        lines[line] = &junk;
+        let _ = parse(lines.join("\n"), Path::new("x.toml"), &[], None);
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_is_described() {
+    fn visit(value: &serde_json::Value, path: &str, bare: &mut Vec<String>) {
+        let Some(object) = value.as_object() else {
+            return;
+        };
+        if let Some(properties) = object.get("properties").and_then(|p| p.as_object()) {
+            for (key, property) in properties {
+                if property.get("description").is_none() && property.get("const").is_none() {
+                    bare.push(format!("{path}.{key}"));
+                }
+            }
+        }
+        for (key, value) in object {
+            visit(value, &format!("{path}.{key}"), bare);
+            for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                visit(item, &format!("{path}.{key}[{index}]"), bare);
+            }
+        }
+    }
+    let mut bare = Vec::new();
+    visit(&schema(), "", &mut bare);
+    assert_eq!(bare, Vec::<String>::new());
+}
+
+#[test]
+fn another_experiment_has_another_hash() {
+    let text = "[data]\ndataset = \"digits\"\n[model]\nkind = \"cnn\"\n";
+    let read = |set: &[String]| {
+        parse(text.to_owned(), Path::new("a.toml"), set, None)
+            .expect("read")
+            .experiment
+    };
+    let (one, two) = (read(&[]), read(&["seed=2".to_owned()]));
+    assert_eq!(one.sha256().expect("sha256").len(), 64);
+    assert_ne!(one.sha256().expect("sha256"), two.sha256().expect("sha256"));
+}
