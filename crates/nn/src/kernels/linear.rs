@@ -1,5 +1,8 @@
 //! Products of the fully connected layer.
 
+use super::product::{Dot, Outer, SumRows};
+use super::simd::run;
+
 /// `y = x w^T + b`.
 ///
 /// Shapes: `x` `[n, inputs]`, `w` `[outputs, inputs]`, `b` `[outputs]`, `y` `[n, outputs]`.
@@ -16,11 +19,18 @@ pub fn linear_forward(
     assert_eq!(w.len(), outputs * inputs, "w is [outputs, inputs]");
     assert_eq!(b.len(), outputs, "b is [outputs]");
     assert_eq!(y.len(), n * outputs, "y is [n, outputs]");
-    for i in 0..n {
-        let row = &x[i * inputs..(i + 1) * inputs];
-        for o in 0..outputs {
-            y[i * outputs + o] = b[o] + dot(row, &w[o * inputs..(o + 1) * inputs]);
-        }
+    let (x, w, b, y) = (x.as_ptr(), w.as_ptr(), b.as_ptr(), y.as_mut_ptr());
+    // SAFETY: the lengths are those that `Dot` asks for, and `y` is borrowed alone.
+    unsafe {
+        run(Dot {
+            x,
+            w,
+            b,
+            y,
+            n,
+            inputs,
+            outputs,
+        })
     }
 }
 
@@ -38,13 +48,18 @@ pub fn linear_backward_input(
     assert_eq!(dy.len(), n * outputs, "dy is [n, outputs]");
     assert_eq!(w.len(), outputs * inputs, "w is [outputs, inputs]");
     assert_eq!(dx.len(), n * inputs, "dx is [n, inputs]");
-    dx.fill(0.0);
-    for i in 0..n {
-        let row = &mut dx[i * inputs..(i + 1) * inputs];
-        for o in 0..outputs {
-            add_scaled(row, dy[i * outputs + o], &w[o * inputs..(o + 1) * inputs]);
-        }
-    }
+    let product = Outer {
+        a: dy.as_ptr(),
+        a_row: outputs,
+        a_depth: 1,
+        b: w.as_ptr(),
+        c: dx.as_mut_ptr(),
+        rows: n,
+        depth: outputs,
+        columns: inputs,
+    };
+    // SAFETY: the lengths are those that `Outer` asks for, and `dx` is borrowed alone.
+    unsafe { run(product) }
 }
 
 /// The gradients with respect to the parameters: `dw = dy^T x`, `db` = the sum of `dy` over the batch.
@@ -63,39 +78,25 @@ pub fn linear_backward_parameters(
     assert_eq!(dy.len(), n * outputs, "dy is [n, outputs]");
     assert_eq!(dw.len(), outputs * inputs, "dw is [outputs, inputs]");
     assert_eq!(db.len(), outputs, "db is [outputs]");
-    dw.fill(0.0);
-    db.fill(0.0);
-    for i in 0..n {
-        let row = &x[i * inputs..(i + 1) * inputs];
-        for o in 0..outputs {
-            let g = dy[i * outputs + o];
-            db[o] += g;
-            add_scaled(&mut dw[o * inputs..(o + 1) * inputs], g, row);
-        }
-    }
-}
-
-/// The inner product, in sixteen partial sums.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: f32 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..16 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    rest + sums.iter().sum::<f32>()
-}
-
-/// `y += a x`.
-fn add_scaled(y: &mut [f32], a: f32, x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += a * x;
+    let product = Outer {
+        a: dy.as_ptr(),
+        a_row: 1,
+        a_depth: outputs,
+        b: x.as_ptr(),
+        c: dw.as_mut_ptr(),
+        rows: outputs,
+        depth: n,
+        columns: inputs,
+    };
+    let sum = SumRows {
+        a: dy.as_ptr(),
+        sums: db.as_mut_ptr(),
+        rows: n,
+        columns: outputs,
+    };
+    // SAFETY: the lengths are those that `Outer` and `SumRows` ask for; `dw` and `db` are borrowed alone.
+    unsafe {
+        run(product);
+        run(sum);
     }
 }

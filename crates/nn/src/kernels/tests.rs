@@ -31,6 +31,16 @@ fn assert_near(got: &[f32], want: &[f64], terms: usize, what: &str) {
     }
 }
 
+/// Runs a check at every level that this machine has.
+fn at_every_level(check: impl Fn()) {
+    for &level in Level::supported() {
+        with_level(level, || {
+            assert_eq!(Level::current(), level);
+            check();
+        });
+    }
+}
+
 fn check_linear(n: usize, inputs: usize, outputs: usize, salt: u64) {
     let x = values(n * inputs, salt);
     let w = values(outputs * inputs, salt + 1);
@@ -144,7 +154,7 @@ proptest! {
 
     #[test]
     fn linear_matches_plain_loops(n in 0usize..40, inputs in 0usize..70, outputs in 0usize..40, salt in 1u64..1000) {
-        check_linear(n, inputs, outputs, salt);
+        at_every_level(|| check_linear(n, inputs, outputs, salt));
     }
 
     #[test]
@@ -155,15 +165,15 @@ proptest! {
         salt in 1u64..1000,
     ) {
         let s = ConvShape { batch, in_channels, height, width, out_channels, kernel, padding };
-        check_conv(&s, salt);
+        at_every_level(|| check_conv(&s, salt));
     }
 }
 
 #[test]
 fn shapes_of_the_shipped_models() {
-    check_linear(10, 784, 10, 1);
-    check_linear(32, 784, 200, 2);
-    check_linear(10, 200, 200, 3);
+    at_every_level(|| check_linear(10, 784, 10, 1));
+    at_every_level(|| check_linear(32, 784, 200, 2));
+    at_every_level(|| check_linear(10, 200, 200, 3));
     for (in_channels, height, out_channels, kernel, padding) in [
         (1, 28, 6, 5, 2),
         (6, 14, 16, 5, 0),
@@ -183,7 +193,7 @@ fn shapes_of_the_shipped_models() {
             kernel,
             padding,
         };
-        check_conv(&s, 5);
+        at_every_level(|| check_conv(&s, 5));
     }
 }
 
