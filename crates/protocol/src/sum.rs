@@ -174,7 +174,11 @@ mod tests {
             (&[0.0, 0.0], 0, Unfit::Weight),
             (&[0.0, 0.0], MAX_WEIGHT + 1, Unfit::Weight),
         ] {
-            assert_eq!(sum.add(values, weight), Err(reason), "{values:?} x {weight}");
+            assert_eq!(
+                sum.add(values, weight),
+                Err(reason),
+                "{values:?} x {weight}"
+            );
         }
         assert_eq!(sum.terms(), 0);
         let mut mean = [1.0; 2];

@@ -48,7 +48,10 @@ pub(crate) fn train_all(
         }
         let points = over_clients(&curves);
         writer.baseline("local", &points)?;
-        all.insert("local".to_owned(), ending(&points, Some(curves.len() as u32)));
+        all.insert(
+            "local".to_owned(),
+            ending(&points, Some(curves.len() as u32)),
+        );
     }
     Ok(all)
 }
@@ -110,9 +113,8 @@ fn train(
             ..federation.experiment.train.plan(round)
         };
         let mut rng = federation.streams.stream(Purpose::Baseline, pass, stream);
-        let update = federation.with_learner(rows, |learner| {
-            learner.train(&parameters, &plan, &mut rng)
-        })?;
+        let update =
+            federation.with_learner(rows, |learner| learner.train(&parameters, &plan, &mut rng))?;
         for (parameter, change) in parameters.iter_mut().zip(&update.values) {
             *parameter += change;
         }

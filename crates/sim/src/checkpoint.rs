@@ -97,8 +97,8 @@ impl Checkpoint {
             reason = "the library asks for it; with one entry it has one order"
         )]
         let metadata = std::collections::HashMap::from([(HEADER.to_owned(), header)]);
-        let bytes = safetensors::serialize(tensors, Some(metadata))
-            .map_err(|e| broken(e.to_string()))?;
+        let bytes =
+            safetensors::serialize(tensors, Some(metadata)).map_err(|e| broken(e.to_string()))?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|source| SimError::Io {
                 path: parent.to_owned(),
@@ -119,8 +119,7 @@ impl Checkpoint {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let (_, metadata) =
-            SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
         let header = metadata
             .metadata()
             .as_ref()
@@ -136,10 +135,16 @@ impl Checkpoint {
             Ok(tensor.data().as_chunks().0.to_vec())
         };
         let floats = |name: &str| -> Result<Vec<f32>, String> {
-            Ok(words(name, Dtype::F32)?.into_iter().map(f32::from_le_bytes).collect())
+            Ok(words(name, Dtype::F32)?
+                .into_iter()
+                .map(f32::from_le_bytes)
+                .collect())
         };
         let counts = |name: &str| -> Result<Vec<u32>, String> {
-            Ok(words(name, Dtype::U32)?.into_iter().map(u32::from_le_bytes).collect())
+            Ok(words(name, Dtype::U32)?
+                .into_iter()
+                .map(u32::from_le_bytes)
+                .collect())
         };
         Ok(Self {
             server: ServerState {

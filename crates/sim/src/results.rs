@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_config::Experiment;
+use cloister_data::PartitionConfig;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::{model_file, parallel};
 use cloister_protocol::Learner;
@@ -74,12 +75,22 @@ pub(crate) fn model_file(
 ) -> Result<Vec<u8>, SimError> {
     let experiment = &federation.experiment;
     let metadata = BTreeMap::from([
-        ("cloister.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        (
+            "cloister.version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
         ("cloister.config".to_owned(), experiment.resolved_toml()?),
         ("cloister.rounds".to_owned(), rounds.to_string()),
-        ("cloister.classes".to_owned(), federation.data.train.classes().join("\n")),
+        (
+            "cloister.classes".to_owned(),
+            federation.data.train.classes().join("\n"),
+        ),
     ]);
-    Ok(model_file::encode(&metadata, federation.model.layout(), parameters)?)
+    Ok(model_file::encode(
+        &metadata,
+        federation.model.layout(),
+        parameters,
+    )?)
 }
 
 /// All that the summary is made of.
@@ -191,9 +202,19 @@ fn data_info(federation: &Federation) -> DataInfo {
         test: data.test.len() as u64,
         classes: data.train.classes().len() as u32,
         clients: federation.clients() as u32,
-        partition: federation.experiment.data.partition.to_string(),
+        partition: describe(&federation.experiment.data.partition),
         notes: data.notes.clone(),
     }
+}
+
+/// `dirichlet, alpha 0.5, minimum 20`: the kind, then its settings in the words of the config.
+fn describe(partition: &PartitionConfig) -> String {
+    let mut words = vec![partition.kind().to_owned()];
+    if let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(partition) {
+        let others = settings.iter().filter(|(key, _)| *key != "kind");
+        words.extend(others.map(|(key, value)| format!("{} {value}", key.replace('_', " "))));
+    }
+    words.join(", ")
 }
 
 /// Who can see what, in sentences for the reader of the report.

@@ -10,20 +10,21 @@ use std::time::Duration;
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
 use cloister_protocol::{
-    Client, ClientAction, ClientId, RoundReport, Server, ServerEvent, ServerOutput,
-    ServerSettings, TrainJob,
+    Client, ClientAction, ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
+    TrainJob,
 };
 use cloister_report::record::{
-    Event, RoundOutcome, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name, write_atomic,
+    Event, RoundOutcome, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name,
+    write_atomic,
 };
 
 use crate::baselines;
 use crate::checkpoint::{self, Checkpoint};
 use crate::clock::Stopwatch;
 use crate::error::SimError;
+use crate::event::{Prepared, SimEvent};
 use crate::faults::{self, Fate};
 use crate::federation::Federation;
-use crate::event::{Prepared, SimEvent};
 use crate::ordered::for_each_ordered;
 use crate::results;
 
@@ -120,16 +121,13 @@ struct Delivery {
 struct Schedule {
     deliveries: Vec<Delivery>,
     dropouts: Vec<ClientId>,
-    late: u32,
 }
 
 impl<'a> Run<'a> {
     fn start(federation: &'a Federation, options: &'a Options) -> Result<Self, SimError> {
         let experiment = &federation.experiment;
         if let Some(sweep) = &experiment.sweep {
-            return Err(SimError::IsSweep {
-                cells: sweep.len(),
-            });
+            return Err(SimError::IsSweep { cells: sweep.len() });
         }
         let config = experiment.resolved_toml()?;
         let config_sha256 = experiment.sha256()?;
@@ -216,7 +214,8 @@ impl<'a> Run<'a> {
         self.rows = RunRecord::read(&self.options.folder)?.rounds;
         let done = self.server.round();
         let message = format!("continued after round {done}");
-        self.pending.push(Event::new(done, event_kind::RESUMED, message));
+        self.pending
+            .push(Event::new(done, event_kind::RESUMED, message));
         Ok(())
     }
 
@@ -247,7 +246,7 @@ impl<'a> Run<'a> {
         };
         self.virtual_now = self.virtual_now.saturating_add(report.duration);
         let evaluation = self.evaluate(report.round);
-        let mut row = self.row(&report, schedule.late, evaluation.as_ref());
+        let mut row = self.row(&report, &schedule, evaluation.as_ref());
         row.seconds = watch.elapsed().as_secs_f64();
         self.record_round(&row, &report, observe)?;
         if let Some(evaluation) = evaluation {
@@ -279,20 +278,24 @@ impl<'a> Run<'a> {
                 self.federation.steps(examples),
             );
             match fate {
-                Fate::Dropout => schedule.dropouts.push(client),
+                Fate::Dropout => {
+                    schedule.dropouts.push(client);
+                    let mut event = Event::new(job.round, event_kind::DROPPED, "never answered");
+                    event.client = Some(self.name(client));
+                    self.pending.push(event);
+                }
                 Fate::Reply { after, garbled } => {
                     let at = self.virtual_now.saturating_add(after);
                     if deadline.is_some_and(|deadline| at >= deadline) {
                         // Too late to change anything: not trained at all.
-                        schedule.late += 1;
-                    } else {
-                        schedule.deliveries.push(Delivery {
-                            client,
-                            job,
-                            at,
-                            garbled,
-                        });
+                        continue;
                     }
+                    schedule.deliveries.push(Delivery {
+                        client,
+                        job,
+                        at,
+                        garbled,
+                    });
                 }
             }
         }
@@ -369,13 +372,12 @@ impl<'a> Run<'a> {
                 }) => {
                     self.refusals[client.0 as usize] += 1;
                     let name = self.name(client);
-                    self.pending
-                        .push(Event::refused(round, &name, reason.kind(), reason.to_string()));
-                }
-                ServerOutput::Event(ServerEvent::Lost { round, client }) => {
-                    let mut event = Event::new(round, event_kind::DROPPED, "never answered");
-                    event.client = Some(self.name(client));
-                    self.pending.push(event);
+                    self.pending.push(Event::refused(
+                        round,
+                        &name,
+                        reason.kind(),
+                        reason.to_string(),
+                    ));
                 }
                 ServerOutput::Event(ServerEvent::RoundEnded(ended)) => {
                     report = Some(ended);
@@ -398,7 +400,13 @@ impl<'a> Run<'a> {
             .then(|| results::evaluate(self.federation, self.server.global(), self.options.threads))
     }
 
-    fn row(&self, report: &RoundReport, late: u32, evaluation: Option<&Evaluation>) -> RoundRow {
+    fn row(
+        &self,
+        report: &RoundReport,
+        schedule: &Schedule,
+        evaluation: Option<&Evaluation>,
+    ) -> RoundRow {
+        let dropped = schedule.dropouts.len() as u32;
         let timed = self.federation.experiment.faults.seconds_per_step > 0.0;
         RoundRow {
             round: report.round,
@@ -409,8 +417,9 @@ impl<'a> Run<'a> {
             cohort: report.cohort,
             accepted: report.accepted,
             refused: report.refused,
-            dropped: report.missing.saturating_sub(late),
-            late,
+            dropped,
+            // Whoever would have answered, had the round not ended before.
+            late: report.missing.saturating_sub(dropped),
             outcome: if report.abandoned.is_some() {
                 RoundOutcome::Abandoned
             } else {
@@ -436,8 +445,11 @@ impl<'a> Run<'a> {
                 .push(Event::new(report.round, event_kind::LATE, message));
         }
         if let Some(reason) = &report.abandoned {
-            self.pending
-                .push(Event::new(report.round, event_kind::ABANDONED, reason.clone()));
+            self.pending.push(Event::new(
+                report.round,
+                event_kind::ABANDONED,
+                reason.clone(),
+            ));
         }
         for event in std::mem::take(&mut self.pending) {
             self.writer.event(&event)?;
@@ -465,8 +477,13 @@ impl<'a> Run<'a> {
             &self.participations,
             &self.refusals,
         );
-        let baselines =
-            baselines::train_all(self.federation, threads, &mut self.writer, &mut clients, observe)?;
+        let baselines = baselines::train_all(
+            self.federation,
+            threads,
+            &mut self.writer,
+            &mut clients,
+            observe,
+        )?;
         self.writer.clients(&clients)?;
         let model = results::model_file(self.federation, &global, self.server.round())?;
         write_atomic(&self.options.folder.join(MODEL), &model)?;
@@ -482,7 +499,10 @@ impl<'a> Run<'a> {
         });
         self.writer.summary(&summary)?;
         let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?);
-        write_atomic(&self.options.folder.join(file_name::REPORT), page.as_bytes())?;
+        write_atomic(
+            &self.options.folder.join(file_name::REPORT),
+            page.as_bytes(),
+        )?;
         observe(&SimEvent::Finished(&summary));
         Ok(self.outcome(Some(summary)))
     }

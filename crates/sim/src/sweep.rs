@@ -230,9 +230,9 @@ fn at_once(cells: &[Cell], threads: usize, data: &DataShelf) -> usize {
     let Some(free) = free_memory().filter(|_| most > 1) else {
         return most;
     };
-    let first = cells
-        .first()
-        .and_then(|cell| Federation::prepare(&cell.experiment, data.load(&cell.experiment).ok()?).ok());
+    let first = cells.first().and_then(|cell| {
+        Federation::prepare(&cell.experiment, data.load(&cell.experiment).ok()?).ok()
+    });
     let Some(first) = first else {
         return most;
     };
@@ -245,7 +245,9 @@ fn at_once(cells: &[Cell], threads: usize, data: &DataShelf) -> usize {
 /// Free memory in bytes, where the system tells.
 fn free_memory() -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
