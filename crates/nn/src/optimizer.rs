@@ -214,13 +214,14 @@ impl Pull<'_> {
             return gradient;
         }
         let out = &mut buffer[..w.len()];
-        for ((out, &g), &w) in out.iter_mut().zip(gradient).zip(w) {
-            *out = g + self.weight_decay * w;
-        }
-        if !self.global.is_empty() {
+        if self.global.is_empty() {
+            for ((out, &g), &w) in out.iter_mut().zip(gradient).zip(w) {
+                *out = g + self.weight_decay * w;
+            }
+        } else {
             let global = &self.global[start..start + w.len()];
-            for ((out, &w), &global) in out.iter_mut().zip(w).zip(global) {
-                *out += self.mu * (w - global);
+            for (((out, &g), &w), &global) in out.iter_mut().zip(gradient).zip(w).zip(global) {
+                *out = g + self.weight_decay * w + self.mu * (w - global);
             }
         }
         out
