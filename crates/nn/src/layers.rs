@@ -274,3 +274,74 @@ impl Layer {
 fn with_batch(shape: &ConvShape, batch: usize) -> ConvShape {
     ConvShape { batch, ..*shape }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of equal maxima only the first, in reading order, receives the gradient; the dropped last column receives none.
+    #[test]
+    fn ties_in_a_max_pool_go_to_the_first() {
+        let layer = Layer::MaxPool2(Planes {
+            channels: 1,
+            height: 2,
+            width: 5,
+        });
+        let x = [3.0, 3.0, 1.0, 2.0, 9.0, 3.0, 3.0, 2.0, 2.0, 9.0];
+        let mut scratch = ConvScratch::new();
+        let mut saved = layer.saved(1, &mut scratch);
+        let mut y = [0.0; 2];
+        layer.forward(&[], &x, &mut y, &mut saved, 1, &mut scratch);
+        assert_eq!(y, [3.0, 2.0]);
+        let seen = Seen {
+            n: 1,
+            x: &x,
+            y: &y,
+            saved: &saved,
+        };
+        let mut dx = [f32::NAN; 10];
+        layer.backward_input(&[], &seen, &[5.0, 7.0], &mut dx, &mut scratch);
+        assert_eq!(dx, [5.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    /// One example, two groups of two channels, by hand: each group is (-1, 1, -1, 1) but for scale and place.
+    #[test]
+    fn group_norm_by_hand() {
+        let layer = Layer::GroupNorm {
+            shape: GroupNorm {
+                channels: 4,
+                plane: 2,
+                groups: 2,
+            },
+            parameters: Affine {
+                offset: 1,
+                weight_len: 4,
+                bias_len: 4,
+            },
+        };
+        let parameters = [99.0, 1.0, 2.0, 3.0, 4.0, 0.0, 10.0, 20.0, 30.0];
+        let x = [4.0, 6.0, 4.0, 6.0, -300.0, 100.0, -300.0, 100.0];
+        let mut scratch = ConvScratch::new();
+        let mut saved = layer.saved(3, &mut scratch);
+        let mut y = [0.0; 8];
+        layer.forward(&parameters, &x, &mut y, &mut saved, 1, &mut scratch);
+        let expected = [-1.0, 1.0, 8.0, 12.0, 17.0, 23.0, 26.0, 34.0];
+        for (y, expected) in y.iter().zip(expected) {
+            assert!((y - expected).abs() < 1e-3, "{y} is not {expected}");
+        }
+        let seen = Seen {
+            n: 1,
+            x: &x,
+            y: &y,
+            saved: &saved,
+        };
+        let dy = [1.0, 2.0, 3.0, 5.0, 1.0, 0.0, 0.0, 0.0];
+        let mut gradient = [f32::NAN; 9];
+        layer.backward_parameters(&seen, &dy, &mut gradient, &mut scratch);
+        assert!(gradient[0].is_nan());
+        let expected = [1.0, 2.0, -1.0, 0.0, 3.0, 8.0, 1.0, 0.0];
+        for (g, expected) in gradient[1..].iter().zip(expected) {
+            assert!((g - expected).abs() < 1e-3, "{g} is not {expected}");
+        }
+    }
+}

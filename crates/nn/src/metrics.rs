@@ -31,7 +31,6 @@ pub struct Tally {
 
 /// How well a classifier does on labelled examples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct Evaluation {
     /// Number of examples; with none, the measures are 0.
     pub examples: usize,

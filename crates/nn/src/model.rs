@@ -283,3 +283,63 @@ fn input_of<'a>(
         None => inputs,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Activation, LossConfig};
+    use crate::layers::Layer;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    /// What a step leaves in the workspace is enough for the norm of each example's own gradient: for a linear layer it is
+    /// `|input|^2 |delta|^2 + |delta|^2` (Goodfellow 2015), with the delta of the example's loss, n times that of the mean.
+    #[test]
+    fn a_workspace_keeps_what_per_example_norms_need() {
+        let config = ModelConfig::Mlp {
+            hidden: vec![7, 5],
+            activation: Activation::Softplus,
+            loss: LossConfig::Auto,
+        };
+        let input = InputShape {
+            channels: 1,
+            height: 1,
+            width: 4,
+        };
+        let n = 3;
+        let model = Model::build(&config, input, 3).expect("model");
+        let parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(1));
+        let inputs: Vec<f32> = (0..n * 4).map(|i| (i as f32).sin()).collect();
+        let labels = [0, 2, 1];
+        let mut gradient = vec![0.0; parameters.len()];
+        let mut ws = model.workspace(n);
+        model.gradient(&parameters, &inputs, &labels, &mut ws, &mut gradient);
+
+        let square = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        let layers = &model.architecture.layers;
+        for example in 0..n {
+            let mut norm = 0.0;
+            for (index, layer) in layers.iter().enumerate() {
+                if let Layer::Linear {
+                    inputs: width,
+                    outputs,
+                    ..
+                } = layer
+                {
+                    let x = input_of(&inputs, &ws.outputs[..index], layers, n);
+                    let x = &x[example * width..][..*width];
+                    let delta = &ws.deltas[index][example * outputs..][..*outputs];
+                    norm += (square(x) + 1.0) * square(delta) * (n * n) as f64;
+                }
+            }
+            let row = &inputs[example * 4..][..4];
+            let mut alone = model.workspace(1);
+            let label = &labels[example..=example];
+            model.gradient(&parameters, row, label, &mut alone, &mut gradient);
+            let expected = square(&gradient);
+            assert!(
+                (norm - expected).abs() < 1e-5 * expected,
+                "{norm} is not {expected}"
+            );
+        }
+    }
+}
