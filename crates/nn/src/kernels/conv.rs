@@ -1,4 +1,12 @@
 //! Two-dimensional convolution, stride 1, without an im2col buffer.
+//!
+//! Two ways are used, whichever wastes fewer lanes: vectors of output *channels* ([`super::conv_channels`]) for wide
+//! layers, vectors of output *columns* ([`super::conv_rows`]) for narrow ones. The gradient with respect to the input is
+//! itself a convolution: of `dy`, with the weights turned by half a turn and their two channel axes exchanged.
+
+use super::conv_channels::{ChannelWeights, Channels};
+use super::conv_rows::{RowWeights, Rows};
+use super::simd::{Kernel, Simd, run};
 
 /// The shape of one convolution: stride 1, square kernel, the same zero padding on all four sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +21,7 @@ pub struct ConvShape {
     pub width: usize,
     /// Channels of the output.
     pub out_channels: usize,
-    /// Rows and columns of the kernel.
+    /// Rows and columns of the kernel, at least 1.
     pub kernel: usize,
     /// Rows and columns of zeros around the input.
     pub padding: usize,
@@ -51,8 +59,13 @@ impl ConvShape {
 /// [`ConvScratch::reserve`] it for every shape first and no convolution allocates; without that the first call grows it.
 #[derive(Clone, Debug, Default)]
 pub struct ConvScratch {
-    buffer: Vec<f32>,
+    lines: Vec<Line>,
 }
+
+/// A cache line, so that the scratch is aligned to whole vectors.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
 
 impl ConvScratch {
     /// Empty working memory.
@@ -60,12 +73,34 @@ impl ConvScratch {
         Self::default()
     }
 
-    /// Makes room for a shape, and for any smaller batch of it.
+    /// Makes room for all three passes of a shape, and for any smaller batch of it.
     pub fn reserve(&mut self, shape: &ConvShape) {
-        let needed = shape.weight_len();
-        if self.buffer.len() < needed {
-            self.buffer.resize(needed, 0.0);
+        if shape.output_len() == 0 {
+            return;
         }
+        let passes = [
+            Correlation::forward(shape),
+            Correlation::input_gradient(shape),
+        ];
+        // Both vector widths, because the level may be changed between calls.
+        let needed = [8, 16]
+            .into_iter()
+            .flat_map(|lanes| {
+                let weights = WeightPlan::new(&passes[0], lanes).total();
+                passes
+                    .map(|pass| pass.plan(lanes).total())
+                    .into_iter()
+                    .chain([weights])
+            })
+            .max();
+        let lines = needed.unwrap_or(0).div_ceil(16);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; 16]));
+        }
+    }
+
+    fn start(&mut self) -> *mut f32 {
+        self.lines.as_mut_ptr().cast()
     }
 }
 
@@ -83,18 +118,20 @@ pub fn conv2d_forward(
 ) {
     check(s, x.len(), w.len(), y.len());
     assert_eq!(b.len(), s.out_channels, "b is [out_channels]");
-    scratch.reserve(s);
-    let (oh, ow) = (s.out_height(), s.out_width());
-    for plane in 0..s.batch * s.out_channels {
-        y[plane * oh * ow..(plane + 1) * oh * ow].fill(b[plane % s.out_channels]);
+    if y.is_empty() {
+        return;
     }
-    each_tap(s, |weight, input, output, columns| {
-        let a = w[weight];
-        let x = &x[input..input + columns];
-        for (y, x) in y[output..output + columns].iter_mut().zip(x) {
-            *y += a * x;
-        }
-    });
+    scratch.reserve(s);
+    let pass = Pass {
+        shape: Correlation::forward(s),
+        x: x.as_ptr(),
+        w: Weights::forward(s, w.as_ptr()),
+        b: Some(b.as_ptr()),
+        y: y.as_mut_ptr(),
+        scratch: scratch.start(),
+    };
+    // SAFETY: the lengths were checked, `y` and the scratch are borrowed alone, and the scratch was sized for the shape.
+    unsafe { run(pass) }
 }
 
 /// The gradient with respect to the input of the convolution: overwrites `dx`.
@@ -109,15 +146,21 @@ pub fn conv2d_backward_input(
     scratch: &mut ConvScratch,
 ) {
     check(s, dx.len(), w.len(), dy.len());
+    if dy.is_empty() || dx.is_empty() {
+        dx.fill(0.0);
+        return;
+    }
     scratch.reserve(s);
-    dx.fill(0.0);
-    each_tap(s, |weight, input, output, columns| {
-        let a = w[weight];
-        let dy = &dy[output..output + columns];
-        for (dx, dy) in dx[input..input + columns].iter_mut().zip(dy) {
-            *dx += a * dy;
-        }
-    });
+    let pass = Pass {
+        shape: Correlation::input_gradient(s),
+        x: dy.as_ptr(),
+        w: Weights::input_gradient(s, w.as_ptr()),
+        b: None,
+        y: dx.as_mut_ptr(),
+        scratch: scratch.start(),
+    };
+    // SAFETY: the lengths were checked, `dx` and the scratch are borrowed alone, and the scratch was sized for the shape.
+    unsafe { run(pass) }
 }
 
 /// The gradients with respect to weight and bias of the convolution: overwrites `dw` and `db`.
@@ -134,21 +177,27 @@ pub fn conv2d_backward_parameters(
 ) {
     check(s, x.len(), dw.len(), dy.len());
     assert_eq!(db.len(), s.out_channels, "db is [out_channels]");
-    scratch.reserve(s);
-    dw.fill(0.0);
-    db.fill(0.0);
-    let plane = s.out_height() * s.out_width();
-    for p in 0..s.batch * s.out_channels {
-        db[p % s.out_channels] += dy[p * plane..(p + 1) * plane].iter().sum::<f32>();
+    if dy.is_empty() || x.is_empty() {
+        dw.fill(0.0);
+        db.fill(0.0);
+        return;
     }
-    each_tap(s, |weight, input, output, columns| {
-        let x = &x[input..input + columns];
-        let dy = &dy[output..output + columns];
-        dw[weight] += x.iter().zip(dy).map(|(x, dy)| x * dy).sum::<f32>();
-    });
+    scratch.reserve(s);
+    let pass = WeightPass {
+        shape: Correlation::forward(s),
+        x: x.as_ptr(),
+        dy: dy.as_ptr(),
+        dw: dw.as_mut_ptr(),
+        db: db.as_mut_ptr(),
+        scratch: scratch.start(),
+    };
+    // SAFETY: the lengths were checked, `dw`, `db` and the scratch are borrowed alone, and the scratch was sized for the
+    // shape.
+    unsafe { run(pass) }
 }
 
 fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
+    assert!(s.kernel > 0, "a kernel has at least one row");
     assert_eq!(
         input,
         s.input_len(),
@@ -166,35 +215,297 @@ fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
     );
 }
 
-/// Calls `visit(weight, input, output, columns)` for every weight and every output row that it touches: the output
-/// entries `output..output + columns` meet the input entries `input..input + columns` through that one weight.
-fn each_tap(s: &ConvShape, mut visit: impl FnMut(usize, usize, usize, usize)) {
-    let (oh, ow) = (s.out_height(), s.out_width());
-    for n in 0..s.batch {
-        for o in 0..s.out_channels {
-            for i in 0..s.in_channels {
-                for ky in 0..s.kernel {
-                    for kx in 0..s.kernel {
-                        let weight = ((o * s.in_channels + i) * s.kernel + ky) * s.kernel + kx;
-                        let first = s.padding.saturating_sub(kx);
-                        let last = (s.width + s.padding).saturating_sub(kx).min(ow);
-                        if first >= last {
-                            continue;
-                        }
-                        for row in 0..oh {
-                            let Some(iy) = (row + ky).checked_sub(s.padding) else {
-                                continue;
-                            };
-                            if iy >= s.height {
-                                continue;
-                            }
-                            let input =
-                                ((n * s.in_channels + i) * s.height + iy) * s.width + first + kx
-                                    - s.padding;
-                            let output = ((n * s.out_channels + o) * oh + row) * ow + first;
-                            visit(weight, input, output, last - first);
-                        }
+/// A correlation of `[batch, inputs, height, width]` to `[batch, outputs, out_height, out_width]`; the padding may be
+/// negative, which cuts the input's border off.
+#[derive(Clone, Copy)]
+pub(super) struct Correlation {
+    pub(super) batch: usize,
+    pub(super) inputs: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) outputs: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+    pub(super) kernel: usize,
+    pub(super) padding: isize,
+}
+
+impl Correlation {
+    fn forward(s: &ConvShape) -> Self {
+        Correlation {
+            batch: s.batch,
+            inputs: s.in_channels,
+            height: s.height,
+            width: s.width,
+            outputs: s.out_channels,
+            out_height: s.out_height(),
+            out_width: s.out_width(),
+            kernel: s.kernel,
+            padding: s.padding as isize,
+        }
+    }
+
+    fn input_gradient(s: &ConvShape) -> Self {
+        Correlation {
+            batch: s.batch,
+            inputs: s.out_channels,
+            height: s.out_height(),
+            width: s.out_width(),
+            outputs: s.in_channels,
+            out_height: s.height,
+            out_width: s.width,
+            kernel: s.kernel,
+            padding: s.kernel as isize - 1 - s.padding as isize,
+        }
+    }
+
+    /// Products that make one output entry.
+    pub(super) fn taps(&self) -> usize {
+        self.inputs * self.kernel * self.kernel
+    }
+
+    /// Rows of the padded input.
+    pub(super) fn padded_height(&self) -> usize {
+        self.out_height + self.kernel - 1
+    }
+
+    /// Columns of the padded input.
+    pub(super) fn padded_width(&self) -> usize {
+        self.out_width + self.kernel - 1
+    }
+
+    /// Length of one padded example.
+    pub(super) fn padded_len(&self) -> usize {
+        self.inputs * self.padded_height() * self.padded_width()
+    }
+
+    /// Entries of one output plane.
+    pub(super) fn plane(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    /// How the correlation is done with vectors of `lanes`. The cost is counted in lanes of multiply-add; a vector of
+    /// channels pays for the transposition of what it stores.
+    pub(super) fn plan(&self, lanes: usize) -> Plan {
+        let taps = self.taps();
+        let channels = self.outputs.next_multiple_of(lanes);
+        let by_channels = (taps + 10) * self.plane() * channels;
+        let by_rows =
+            (taps + 2) * self.outputs * self.out_height * self.out_width.next_multiple_of(lanes);
+        Plan {
+            by_channels: by_channels <= by_rows,
+            padded: (self.padded_len() + lanes).next_multiple_of(16),
+            weights: (channels * taps).next_multiple_of(16),
+            bias: channels.next_multiple_of(16),
+        }
+    }
+}
+
+/// Scratch of a correlation, in numbers: the padded example, the packed weights, the bias.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    by_channels: bool,
+    pub(super) padded: usize,
+    pub(super) weights: usize,
+    bias: usize,
+}
+
+impl Plan {
+    fn total(&self) -> usize {
+        self.padded + self.weights + self.bias
+    }
+}
+
+/// Scratch of the gradient of the weight, in numbers. `group` examples are prepared at a time, so that the sums, which
+/// may not fit in the nearest cache, are touched less often.
+#[derive(Clone, Copy)]
+pub(super) struct WeightPlan {
+    by_channels: bool,
+    pub(super) group: usize,
+    /// One padded example.
+    pub(super) padded: usize,
+    /// The output gradient of one example, rearranged.
+    pub(super) gradient: usize,
+    pub(super) sums: usize,
+}
+
+impl WeightPlan {
+    fn new(s: &Correlation, lanes: usize) -> Self {
+        let taps = s.taps();
+        let channels = s.outputs.next_multiple_of(lanes);
+        let columns = s.out_width.next_multiple_of(lanes);
+        let by_channels = (taps + 10) * s.plane() * channels;
+        let by_rows = taps * s.outputs * (s.out_height * columns + 4 * lanes);
+        let by_channels = by_channels <= by_rows;
+        let padded = (s.padded_len() + lanes).next_multiple_of(16);
+        let (gradient, sums) = if by_channels {
+            (channels * s.plane(), channels * taps)
+        } else {
+            (s.outputs * s.out_height * columns, s.outputs * taps * lanes)
+        };
+        let gradient = gradient.next_multiple_of(16);
+        // A quarter of a mebibyte, a share of the second-level cache.
+        let group = ((1 << 16) / (padded + gradient)).clamp(1, s.batch.max(1));
+        WeightPlan {
+            by_channels,
+            group,
+            padded,
+            gradient,
+            sums: sums.next_multiple_of(16),
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.group * (self.padded + self.gradient) + self.sums
+    }
+}
+
+/// Where the weight of (output, tap) lies: `segments` runs of `run` taps each, at
+/// `start + output * output_stride + segment * segment_stride`, in reverse where `reversed`.
+#[derive(Clone, Copy)]
+pub(super) struct Weights {
+    pub(super) start: *const f32,
+    pub(super) output_stride: usize,
+    pub(super) segments: usize,
+    pub(super) segment_stride: usize,
+    pub(super) run: usize,
+    pub(super) reversed: bool,
+}
+
+impl Weights {
+    fn forward(s: &ConvShape, start: *const f32) -> Self {
+        let taps = s.in_channels * s.kernel * s.kernel;
+        Weights {
+            start,
+            output_stride: taps,
+            segments: 1,
+            segment_stride: 0,
+            run: taps,
+            reversed: false,
+        }
+    }
+
+    fn input_gradient(s: &ConvShape, start: *const f32) -> Self {
+        let run = s.kernel * s.kernel;
+        Weights {
+            start,
+            output_stride: run,
+            segments: s.out_channels,
+            segment_stride: s.in_channels * run,
+            run,
+            reversed: true,
+        }
+    }
+}
+
+/// A whole correlation. `x`, `w`, `b` and `y` are as long as the shape says; the scratch as its plan says.
+#[derive(Clone, Copy)]
+pub(super) struct Pass {
+    pub(super) shape: Correlation,
+    pub(super) x: *const f32,
+    pub(super) w: Weights,
+    /// None is a bias of zeros.
+    pub(super) b: Option<*const f32>,
+    pub(super) y: *mut f32,
+    pub(super) scratch: *mut f32,
+}
+
+impl Kernel for Pass {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let plan = self.shape.plan(S::LANES);
+        if plan.by_channels {
+            S::call(Channels(self, plan));
+        } else {
+            S::call(Rows(self, plan));
+        }
+    }
+}
+
+/// The gradient of weight and bias. All but the scratch are as long as the shape says; the scratch as its plan says.
+#[derive(Clone, Copy)]
+pub(super) struct WeightPass {
+    pub(super) shape: Correlation,
+    pub(super) x: *const f32,
+    pub(super) dy: *const f32,
+    pub(super) dw: *mut f32,
+    pub(super) db: *mut f32,
+    pub(super) scratch: *mut f32,
+}
+
+impl Kernel for WeightPass {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let plan = WeightPlan::new(&self.shape, S::LANES);
+        S::call(SumPlanes(self));
+        if plan.by_channels {
+            S::call(ChannelWeights(self, plan));
+        } else {
+            S::call(RowWeights(self, plan));
+        }
+    }
+}
+
+/// `db[channel]` = the sum of `dy` over examples and positions.
+struct SumPlanes(WeightPass);
+
+impl Kernel for SumPlanes {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let WeightPass { shape, dy, db, .. } = self.0;
+        let plane = shape.plane();
+        for o in 0..shape.outputs {
+            let mut acc = [S::splat(0.0); 4];
+            for n in 0..shape.batch {
+                let from = dy.add((n * shape.outputs + o) * plane);
+                let mut at = 0;
+                while at + 4 * S::LANES <= plane {
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        *acc = S::add(*acc, S::load(from.add(at + i * S::LANES)));
                     }
+                    at += 4 * S::LANES;
+                }
+                while at < plane {
+                    acc[0] = S::add(acc[0], S::load_masked(from.add(at), S::first(plane - at)));
+                    at += S::LANES;
+                }
+            }
+            let sum = S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3]));
+            S::store_sums(&sum, 1, db.add(o));
+        }
+    }
+}
+
+/// Copies one example into the middle of a padded one whose border is 0 already.
+///
+/// Pointers: `from` `[inputs, height, width]`, `to` of [`Correlation::padded_len`].
+pub(super) struct Pad {
+    pub(super) shape: Correlation,
+    pub(super) from: *const f32,
+    pub(super) to: *mut f32,
+}
+
+impl Kernel for Pad {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let s = self.shape;
+        let (height, width) = (s.padded_height(), s.padded_width());
+        let (border, cut) = (s.padding.max(0) as usize, (-s.padding).max(0) as usize);
+        let columns = s.width.saturating_sub(2 * cut);
+        let last = S::first((columns + S::LANES - 1) % S::LANES + 1);
+        for plane in 0..s.inputs {
+            for row in cut..s.height.saturating_sub(cut) {
+                let from = self.from.add((plane * s.height + row) * s.width + cut);
+                let to = self
+                    .to
+                    .add((plane * height + row + border - cut) * width + border);
+                let mut at = 0;
+                while at + S::LANES < columns {
+                    S::store(to.add(at), S::load(from.add(at)));
+                    at += S::LANES;
+                }
+                if at < columns {
+                    S::store_masked(to.add(at), S::load_masked(from.add(at), last), last);
                 }
             }
         }
