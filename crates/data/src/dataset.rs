@@ -1,0 +1,310 @@
+//! The checked table of examples that everything else works on.
+
+use crate::error::DataError;
+
+/// Most values that a dataset may name classes or sites; beyond it a column of numbers was mistaken for labels.
+pub(crate) const MAX_CLASSES: usize = 10_000;
+
+/// Shape of one example: an image is channels x height x width, a row of a flat table is 1 x 1 x columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ExampleShape {
+    /// Colour channels; 1 for tables.
+    pub channels: usize,
+    /// Rows of pixels; 1 for tables.
+    pub height: usize,
+    /// Columns of pixels, or of the table.
+    pub width: usize,
+}
+
+impl ExampleShape {
+    /// Shape of a row of `columns` numbers.
+    pub fn flat(columns: usize) -> Self {
+        Self {
+            channels: 1,
+            height: 1,
+            width: columns,
+        }
+    }
+
+    /// Values in one example: channels x height x width. Saturates instead of overflowing.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a length in values, not a container; zero is refused by Dataset::new"
+    )]
+    pub fn len(&self) -> usize {
+        self.channels
+            .saturating_mul(self.height)
+            .saturating_mul(self.width)
+    }
+}
+
+impl std::fmt::Display for ExampleShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
+}
+
+/// The natural owner of each row: a hospital, a bank, a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sites {
+    /// Names of the owners.
+    pub names: Vec<String>,
+    /// For each row the index of its owner in `names`.
+    pub of_row: Vec<u32>,
+}
+
+/// n examples: `shape.len()` features (`f32`, row-major; images channel by channel, CHW) and a class label each.
+///
+/// The fields agree by construction: [`Dataset::new`] checks lengths, label and site ranges and that every feature is
+/// a finite number, so that whoever holds a `Dataset` need not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    name: String,
+    shape: ExampleShape,
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    classes: Vec<String>,
+    sites: Option<Sites>,
+}
+
+impl Dataset {
+    /// Checks the parts and joins them.
+    ///
+    /// `features` holds `labels.len() * shape.len()` finite values, `labels` index `classes`, and `sites`, where
+    /// there are any, name an owner for each row.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`] with the numbers that do not fit.
+    ///
+    /// ```
+    /// use cloister_data::{Dataset, ExampleShape};
+    ///
+    /// let classes = vec!["cold".to_owned(), "warm".to_owned()];
+    /// let shape = ExampleShape::flat(2);
+    /// let good = Dataset::new("weather", shape, vec![1.0, 2.0, 3.0, 4.0], vec![0, 1], classes.clone(), None);
+    /// assert_eq!(good?.row(1), [3.0, 4.0]);
+    /// let bad = Dataset::new("weather", shape, vec![1.0, 2.0], vec![2], classes, None);
+    /// assert_eq!(bad.unwrap_err().to_string(), "dataset 'weather': row 0: label 2 is beyond the 2 classes");
+    /// # Ok::<(), cloister_data::DataError>(())
+    /// ```
+    pub fn new(
+        name: impl Into<String>,
+        shape: ExampleShape,
+        features: Vec<f32>,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+        sites: Option<Sites>,
+    ) -> Result<Self, DataError> {
+        let dataset = Self {
+            name: name.into(),
+            shape,
+            features,
+            labels,
+            classes,
+            sites,
+        };
+        match dataset.fault() {
+            None => Ok(dataset),
+            Some(reason) => Err(DataError::Inconsistent {
+                name: dataset.name,
+                reason,
+            }),
+        }
+    }
+
+    /// The first thing that does not fit, in words.
+    fn fault(&self) -> Option<String> {
+        let (rows, width) = (self.labels.len(), self.shape.len());
+        if width == 0 {
+            return Some(format!("examples of shape {} hold nothing", self.shape));
+        }
+        if rows == 0 {
+            return Some("no examples".to_owned());
+        }
+        if u32::try_from(rows).is_err() {
+            return Some(format!("{rows} rows are more than 2^32 - 1"));
+        }
+        if rows.checked_mul(width) != Some(self.features.len()) {
+            return Some(format!(
+                "{rows} rows of {width} values need {} features, {} given",
+                rows.saturating_mul(width),
+                self.features.len()
+            ));
+        }
+        if self.classes.is_empty() || self.classes.len() > MAX_CLASSES {
+            return Some(format!(
+                "{} classes; between 1 and {MAX_CLASSES} are possible",
+                self.classes.len()
+            ));
+        }
+        if let Some((row, label)) = first_beyond(&self.labels, self.classes.len()) {
+            return Some(format!(
+                "row {row}: label {label} is beyond the {} classes",
+                self.classes.len()
+            ));
+        }
+        if let Some(at) = self.features.iter().position(|value| !value.is_finite()) {
+            return Some(format!(
+                "row {}: feature {} is {}, not a finite number",
+                at / width,
+                at % width,
+                self.features[at]
+            ));
+        }
+        self.sites
+            .as_ref()
+            .and_then(|sites| site_fault(sites, rows))
+    }
+
+    /// Number of examples n; at least 1.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no example; never true, since [`Dataset::new`] refuses it.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Name, as reports show it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Shape of each example.
+    pub fn shape(&self) -> ExampleShape {
+        self.shape
+    }
+
+    /// Names of the classes in label order.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// All features: n x `shape().len()`, row-major.
+    pub fn features(&self) -> &[f32] {
+        &self.features
+    }
+
+    /// The features of row `i`: `shape().len()` values.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Dataset::len`], like a slice.
+    pub fn row(&self, i: usize) -> &[f32] {
+        let width = self.shape.len();
+        &self.features[i * width..(i + 1) * width]
+    }
+
+    /// The class of each row, as an index into [`Dataset::classes`].
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The natural owner of each row, where the data names one.
+    pub fn sites(&self) -> Option<&Sites> {
+        self.sites.as_ref()
+    }
+
+    /// Rows of each class.
+    pub fn class_counts(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+}
+
+fn first_beyond(indices: &[u32], bound: usize) -> Option<(usize, u32)> {
+    indices
+        .iter()
+        .copied()
+        .enumerate()
+        .find(|&(_, index)| index as usize >= bound)
+}
+
+fn site_fault(sites: &Sites, rows: usize) -> Option<String> {
+    if sites.of_row.len() != rows {
+        return Some(format!("{rows} rows, but sites for {}", sites.of_row.len()));
+    }
+    first_beyond(&sites.of_row, sites.names.len()).map(|(row, site)| {
+        format!(
+            "row {row}: site {site} is beyond the {} sites",
+            sites.names.len()
+        )
+    })
+}
+
+/// A training part, a test part of the same shape and classes, and what a reader of a report should know about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainTest {
+    /// Examples that clients train on.
+    pub train: Dataset,
+    /// Examples that nobody trains on.
+    pub test: Dataset,
+    /// Human sentences: how rows were held out, cells imputed, duplicates seen, files passed over.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| i.to_string()).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let shape = ExampleShape::flat(2);
+        let sites = |of_row: &[u32]| {
+            Some(Sites {
+                names: names(1),
+                of_row: of_row.to_vec(),
+            })
+        };
+        let cases = [
+            (
+                Dataset::new("d", ExampleShape::flat(0), vec![], vec![0], names(1), None),
+                "examples of shape 1x1x0 hold nothing",
+            ),
+            (
+                Dataset::new("d", shape, vec![], vec![], names(1), None),
+                "no examples",
+            ),
+            (
+                Dataset::new("d", shape, vec![0.0; 3], vec![0, 0], names(1), None),
+                "2 rows of 2 values need 4 features, 3 given",
+            ),
+            (
+                Dataset::new("d", shape, vec![0.0; 2], vec![0], names(0), None),
+                "0 classes; between 1 and 10000 are possible",
+            ),
+            (
+                Dataset::new(
+                    "d",
+                    shape,
+                    vec![0.0, 0.0, 0.0, f32::NAN],
+                    vec![0, 0],
+                    names(1),
+                    None,
+                ),
+                "row 1: feature 1 is NaN, not a finite number",
+            ),
+            (
+                Dataset::new("d", shape, vec![0.0; 2], vec![0], names(1), sites(&[])),
+                "1 rows, but sites for 0",
+            ),
+            (
+                Dataset::new("d", shape, vec![0.0; 2], vec![0], names(1), sites(&[1])),
+                "row 0: site 1 is beyond the 1 sites",
+            ),
+        ];
+        for (result, expected) in cases {
+            assert_eq!(
+                result.unwrap_err().to_string(),
+                format!("dataset 'd': {expected}")
+            );
+        }
+    }
+}

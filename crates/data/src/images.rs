@@ -1,0 +1,383 @@
+//! Image parts as they were read, and the step from them to a dataset.
+
+use std::hash::{DefaultHasher, Hash};
+
+use crate::classes::ClassMap;
+use crate::config::{DataConfig, Normalise};
+use crate::dataset::{Dataset, ExampleShape, Sites, TrainTest};
+use crate::duplicates::{Duplicates, Rows};
+use crate::error::{DataError, Place};
+use crate::moments::ColumnMoments;
+use crate::select::{Selection, select};
+use crate::sites::{self, Owners};
+
+/// Values of images, row-major, each image CHW.
+#[derive(Clone, Debug)]
+pub(crate) enum Pixels {
+    Bytes(Vec<u8>),
+    Numbers(Vec<f32>),
+}
+
+/// Where rows came from, for errors about their labels.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) first_row: usize,
+    pub(crate) file: String,
+    /// Byte of the first label and bytes from one to the next, where labels are bytes of a file.
+    pub(crate) label_bytes: Option<(u64, u64)>,
+}
+
+/// Images of one part, before classes are mapped and values normalised.
+#[derive(Clone, Debug)]
+pub(crate) struct Images {
+    pub(crate) shape: ExampleShape,
+    pub(crate) pixels: Pixels,
+    /// The value that `unit` maps to 1.
+    pub(crate) white: f32,
+    pub(crate) labels: Vec<u32>,
+    /// What the labels are called.
+    pub(crate) names: Vec<String>,
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) owners: Owners,
+}
+
+impl Images {
+    pub(crate) fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Takes in the images of another file.
+    pub(crate) fn append(&mut self, other: Self) -> Result<(), DataError> {
+        let file = |images: &Self| {
+            images
+                .origins
+                .first()
+                .map(|o| o.file.clone())
+                .unwrap_or_default()
+        };
+        let mismatch = |reason: String| DataError::malformed(&file(&other), Place::File, reason);
+        if other.shape != self.shape {
+            let reason = format!(
+                "examples of {}, but those of {} are {}",
+                other.shape,
+                file(self),
+                self.shape
+            );
+            return Err(mismatch(reason));
+        }
+        match (&mut self.pixels, &other.pixels) {
+            (Pixels::Bytes(all), Pixels::Bytes(more)) => all.extend_from_slice(more),
+            (Pixels::Numbers(all), Pixels::Numbers(more)) if self.white == other.white => {
+                all.extend_from_slice(more);
+            }
+            _ => {
+                return Err(mismatch(format!(
+                    "values of another type than those of {}",
+                    file(self)
+                )));
+            }
+        }
+        let rows = self.rows();
+        let known: Vec<u32> = other
+            .names
+            .iter()
+            .map(|name| position_or_push(&mut self.names, name))
+            .collect();
+        self.labels
+            .extend(other.labels.iter().map(|&label| known[label as usize]));
+        self.origins
+            .extend(other.origins.into_iter().map(|origin| Origin {
+                first_row: origin.first_row + rows,
+                ..origin
+            }));
+        self.owners.append(other.owners);
+        Ok(())
+    }
+
+    fn row_range(&self, row: u32) -> std::ops::Range<usize> {
+        let width = self.shape.len();
+        row as usize * width..(row as usize + 1) * width
+    }
+
+    /// The class of every row.
+    fn classes(&self, map: &ClassMap) -> Result<Vec<u32>, DataError> {
+        let of_name: Vec<Option<u32>> = self.names.iter().map(|name| map.class(name)).collect();
+        self.labels
+            .iter()
+            .enumerate()
+            .map(|(row, &label)| {
+                of_name[label as usize].ok_or_else(|| self.unknown_label(row, map))
+            })
+            .collect()
+    }
+
+    fn unknown_label(&self, row: usize, map: &ClassMap) -> DataError {
+        let origin = self
+            .origins
+            .iter()
+            .rev()
+            .find(|origin| origin.first_row <= row);
+        let place = match origin.and_then(|origin| Some((origin.first_row, origin.label_bytes?))) {
+            Some((first, (start, stride))) => Place::Byte(start + (row - first) as u64 * stride),
+            None => Place::File,
+        };
+        DataError::UnknownLabel {
+            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+            place,
+            label: self.names[self.labels[row] as usize].clone(),
+            classes: map.describe(),
+        }
+    }
+
+    /// The values of the chosen rows, multiplied by `factor`.
+    fn values(&self, rows: &[u32], factor: f32) -> Vec<f32> {
+        let mut values = Vec::with_capacity(rows.len() * self.shape.len());
+        for &row in rows {
+            let range = self.row_range(row);
+            match &self.pixels {
+                Pixels::Bytes(bytes) => {
+                    values.extend(bytes[range].iter().map(|&byte| f32::from(byte) * factor));
+                }
+                Pixels::Numbers(numbers) => {
+                    values.extend(numbers[range].iter().map(|&number| number * factor));
+                }
+            }
+        }
+        values
+    }
+
+    /// Smallest and largest value.
+    pub(crate) fn range(&self) -> (f32, f32) {
+        let fold = |values: &mut dyn Iterator<Item = f32>| {
+            values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
+        };
+        match &self.pixels {
+            Pixels::Bytes(bytes) => fold(&mut bytes.iter().map(|&byte| f32::from(byte))),
+            Pixels::Numbers(numbers) => fold(&mut numbers.iter().copied()),
+        }
+    }
+}
+
+impl Rows for Images {
+    fn hash(&self, row: u32, hasher: &mut DefaultHasher) {
+        match &self.pixels {
+            Pixels::Bytes(bytes) => bytes[self.row_range(row)].hash(hasher),
+            Pixels::Numbers(numbers) => {
+                for number in &numbers[self.row_range(row)] {
+                    number.to_bits().hash(hasher);
+                }
+            }
+        }
+    }
+
+    fn same(&self, row: u32, other: &Self, other_row: u32) -> bool {
+        let (range, other_range) = (self.row_range(row), other.row_range(other_row));
+        match (&self.pixels, &other.pixels) {
+            (Pixels::Bytes(a), Pixels::Bytes(b)) => a[range] == b[other_range],
+            (Pixels::Numbers(a), Pixels::Numbers(b)) => a[range] == b[other_range],
+            _ => false,
+        }
+    }
+}
+
+/// The index of `name`, which is appended if it is new.
+pub(crate) fn position_or_push(names: &mut Vec<String>, name: &str) -> u32 {
+    let at = names
+        .iter()
+        .position(|known| known == name)
+        .unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+    at as u32
+}
+
+/// Both parts of an image set.
+pub(crate) struct ImageSet {
+    pub(crate) train: Images,
+    pub(crate) test: Option<Images>,
+}
+
+impl ImageSet {
+    /// Refuses parts that do not fit each other or the limits, and settings that do not concern images.
+    pub(crate) fn check(&self, config: &DataConfig) -> Result<(), DataError> {
+        if let Some(key) = config.table_key() {
+            return Err(DataError::setting(
+                key,
+                "concerns tables, but these are images",
+            ));
+        }
+        if let Some(test) = &self.test
+            && (test.shape != self.train.shape || test.white != self.train.white)
+        {
+            let file = test
+                .origins
+                .first()
+                .map_or("test part", |origin| &origin.file);
+            let reason = format!(
+                "test examples of {}, training examples of {}",
+                test.shape, self.train.shape
+            );
+            return Err(DataError::malformed(file, Place::File, reason));
+        }
+        for images in std::iter::once(&self.train).chain(&self.test) {
+            let bytes = images.rows() as u64 * images.shape.len() as u64 * 4;
+            if bytes > config.max_bytes {
+                let file = images
+                    .origins
+                    .first()
+                    .map_or("images", |origin| &origin.file);
+                let reason = format!(
+                    "{} examples of {} take {bytes} bytes, more than data.max_bytes = {}",
+                    images.rows(),
+                    images.shape,
+                    config.max_bytes
+                );
+                return Err(DataError::too_large(file, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of labels that training rows have.
+    fn training_names(&self) -> Vec<String> {
+        let mut seen = vec![false; self.train.names.len()];
+        for &label in &self.train.labels {
+            seen[label as usize] = true;
+        }
+        let names = self.train.names.iter().zip(seen);
+        names
+            .filter(|(_, seen)| *seen)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The class of each training and test row.
+    pub(crate) fn class_map(&self, config: &DataConfig) -> Result<ClassMap, DataError> {
+        ClassMap::new(config, &self.training_names())
+    }
+
+    pub(crate) fn classes(
+        &self,
+        map: &ClassMap,
+    ) -> Result<(Vec<u32>, Option<Vec<u32>>), DataError> {
+        let test = self
+            .test
+            .as_ref()
+            .map(|test| test.classes(map))
+            .transpose()?;
+        Ok((self.train.classes(map)?, test))
+    }
+
+    /// Chooses rows, maps classes, normalises.
+    pub(crate) fn prepare(
+        mut self,
+        config: &DataConfig,
+        name: &str,
+        seed: u64,
+        mut notes: Vec<String>,
+    ) -> Result<TrainTest, DataError> {
+        self.check(config)?;
+        let map = self.class_map(config)?;
+        let (labels, test_labels) = self.classes(&map)?;
+        let (train_sites, test_sites) = sites::of_parts(
+            &self.train.owners,
+            self.test.as_ref().map(|test| &test.owners),
+        );
+        let test_rows = self.test.as_ref().map(Images::rows);
+        let Selection { train, test } = select(
+            config,
+            name,
+            &labels,
+            train_sites.as_ref(),
+            test_rows,
+            seed,
+            &mut notes,
+        )?;
+        let test_images = self.test.as_ref().unwrap_or(&self.train);
+        let duplicates = Duplicates::count((&self.train, &train), (test_images, &test));
+        notes.extend(duplicates.notes(train.len(), test.len()));
+
+        let factor = match config.normalise {
+            Normalise::None => 1.0,
+            Normalise::Unit | Normalise::Standard => self.train.white.recip(),
+        };
+        let mut test_values = test_images.values(&test, factor);
+        self.test = None;
+        let mut train_values = self.train.values(&train, factor);
+        let shape = self.train.shape;
+        drop(self);
+        if config.normalise == Normalise::Standard {
+            let train_sites = train_sites.as_ref().map(|sites| sites.of_rows(&train));
+            let channels = channel_moments(&train_values, shape, train_sites.as_ref());
+            standardise(&mut train_values, shape, &channels);
+            standardise(&mut test_values, shape, &channels);
+        }
+        let held_out = test_labels.is_none();
+        let dataset = |values, all_labels: &[u32], sites: Option<&Sites>, rows: &[u32]| {
+            let labels = rows.iter().map(|&row| all_labels[row as usize]).collect();
+            let sites = sites.map(|sites| sites.of_rows(rows));
+            Dataset::new(name, shape, values, labels, map.names().to_vec(), sites)
+        };
+        let test_sites = if held_out { &train_sites } else { &test_sites };
+        Ok(TrainTest {
+            test: dataset(
+                test_values,
+                test_labels.as_ref().unwrap_or(&labels),
+                test_sites.as_ref(),
+                &test,
+            )?,
+            train: dataset(train_values, &labels, train_sites.as_ref(), &train)?,
+            notes,
+        })
+    }
+}
+
+/// Mean and spread of each channel, observed owner by owner and merged.
+fn channel_moments(
+    values: &[f32],
+    shape: ExampleShape,
+    sites: Option<&Sites>,
+) -> Vec<ColumnMoments> {
+    let owners = sites.map_or(1, |sites| sites.names.len());
+    let mut by_owner = vec![vec![ColumnMoments::default(); shape.channels]; owners];
+    let plane = shape.height * shape.width;
+    for (row, image) in values.chunks_exact(shape.len()).enumerate() {
+        let owner = sites.map_or(0, |sites| sites.of_row[row] as usize);
+        for (moments, plane) in by_owner[owner].iter_mut().zip(image.chunks_exact(plane)) {
+            for &value in plane {
+                moments.observe(Some(f64::from(value)));
+            }
+        }
+    }
+    let mut merged = vec![ColumnMoments::default(); shape.channels];
+    for owner in &by_owner {
+        for (all, own) in merged.iter_mut().zip(owner) {
+            all.merge(own);
+        }
+    }
+    merged
+}
+
+fn standardise(values: &mut [f32], shape: ExampleShape, channels: &[ColumnMoments]) {
+    let plane = shape.height * shape.width;
+    let scales: Vec<(f64, f64)> = channels
+        .iter()
+        .map(|moments| {
+            let deviation = moments.variance().sqrt();
+            (
+                moments.mean(),
+                if deviation > 0.0 { deviation } else { 1.0 },
+            )
+        })
+        .collect();
+    for image in values.chunks_exact_mut(shape.len()) {
+        for (&(mean, deviation), plane) in scales.iter().zip(image.chunks_exact_mut(plane)) {
+            for value in plane {
+                *value = ((f64::from(*value) - mean) / deviation) as f32;
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Which rows train and which test.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::config::DataConfig;
+use crate::dataset::Sites;
+use crate::error::DataError;
+
+/// Streams of the data seed, one for each purpose.
+const HELD_OUT_STREAM: u64 = 1;
+const LIMIT_STREAM: u64 = 2;
+
+fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(purpose);
+    rng
+}
+
+/// Rows of the training part that train, and rows that test: of the test part where there is one, else of the
+/// training part.
+pub(crate) struct Selection {
+    pub(crate) train: Vec<u32>,
+    pub(crate) test: Vec<u32>,
+}
+
+/// Chooses the rows. `test_rows` is the length of the test part; without one, `test_fraction` of the rows is held out.
+pub(crate) fn select(
+    config: &DataConfig,
+    name: &str,
+    labels: &[u32],
+    sites: Option<&Sites>,
+    test_rows: Option<usize>,
+    seed: u64,
+    notes: &mut Vec<String>,
+) -> Result<Selection, DataError> {
+    let all = |rows: usize| (0..rows as u32).collect::<Vec<u32>>();
+    let mut selection = match test_rows {
+        Some(rows) => Selection {
+            train: all(labels.len()),
+            test: all(rows),
+        },
+        None => {
+            let mut rng = stream(seed, HELD_OUT_STREAM);
+            let selection = hold_out(labels, sites, config.test_fraction, &mut rng);
+            if selection.test.is_empty() {
+                let reason = format!(
+                    "{} of {} rows leaves none to test on",
+                    config.test_fraction,
+                    labels.len()
+                );
+                return Err(DataError::setting("test_fraction", reason));
+            }
+            let by = if sites.is_some() {
+                "class and owner"
+            } else {
+                "class"
+            };
+            notes.push(format!(
+                "{name} has no test part: {} of {} rows are held out, stratified by {by}",
+                selection.test.len(),
+                labels.len()
+            ));
+            selection
+        }
+    };
+    if let Some(limit) = config.limit
+        && limit < selection.train.len()
+    {
+        notes.push(format!(
+            "data.limit: {limit} of {} training rows are used",
+            selection.train.len()
+        ));
+        selection.train.shuffle(&mut stream(seed, LIMIT_STREAM));
+        selection.train.truncate(limit);
+        selection.train.sort_unstable();
+    }
+    Ok(selection)
+}
+
+/// Holds out `fraction` of every (owner, class) group, rounded so that the total comes out right; each group keeps at
+/// least one row to train on.
+fn hold_out(labels: &[u32], sites: Option<&Sites>, fraction: f64, rng: &mut impl Rng) -> Selection {
+    let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
+    for (row, &label) in labels.iter().enumerate() {
+        let site = sites.map_or(0, |sites| sites.of_row[row]);
+        groups.entry((site, label)).or_default().push(row as u32);
+    }
+    let mut selection = Selection {
+        train: Vec::new(),
+        test: Vec::new(),
+    };
+    // What rounding has kept from the test part so far.
+    let mut owed = 0.0;
+    for mut rows in groups.into_values() {
+        rows.shuffle(rng);
+        owed += rows.len() as f64 * fraction;
+        let held = (owed.round() as usize).min(rows.len() - 1);
+        owed -= held as f64;
+        selection.train.extend_from_slice(&rows[held..]);
+        selection.test.extend_from_slice(&rows[..held]);
+    }
+    selection.train.sort_unstable();
+    selection.test.sort_unstable();
+    selection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every row is on exactly one side, every (owner, class) group trains, and groups are cut within one row of
+        /// the fraction unless they are too small to be cut.
+        #[test]
+        fn strata_are_cut_evenly(
+            rows in proptest::collection::vec((0_u32..3, 0_u32..4), 2..300),
+            fraction in 0.05..0.6,
+            seed: u64,
+        ) {
+            let labels: Vec<u32> = rows.iter().map(|row| row.1).collect();
+            let sites = Sites { names: vec![String::new(); 3], of_row: rows.iter().map(|row| row.0).collect() };
+            let selection = hold_out(&labels, Some(&sites), fraction, &mut stream(seed, 1));
+            let mut all = [selection.train.clone(), selection.test.clone()].concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..rows.len() as u32).collect::<Vec<_>>());
+            for site in 0..3 {
+                for label in 0..4 {
+                    let of = |part: &[u32]| part.iter().filter(|&&row| rows[row as usize] == (site, label)).count();
+                    let (train, test) = (of(&selection.train), of(&selection.test));
+                    prop_assert!(train > 0 || test == 0);
+                    prop_assert!(test as f64 <= (train + test) as f64 * fraction + 12.0);
+                }
+            }
+        }
+    }
+}

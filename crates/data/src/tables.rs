@@ -1,0 +1,398 @@
+//! Tables as they were read, and the step from them to a dataset.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash};
+
+use crate::classes::{ClassMap, canonical, natural_order, shortened};
+use crate::config::{ColumnRef, DataConfig};
+use crate::dataset::{Dataset, ExampleShape, Sites, TrainTest};
+use crate::decode::Grid;
+use crate::duplicates::{Duplicates, Rows};
+use crate::encode::Encoder;
+use crate::error::{DataError, Place};
+use crate::select::select;
+use crate::sites;
+
+/// One file of a part.
+#[derive(Clone, Debug)]
+pub(crate) struct TableFile {
+    pub(crate) file: String,
+    pub(crate) owner: Option<String>,
+    pub(crate) grid: Grid,
+}
+
+/// The rows of one or more files with the same columns.
+#[derive(Clone, Debug)]
+pub(crate) struct TablePart {
+    files: Vec<TableFile>,
+    /// For each file the number of its first row in the part.
+    starts: Vec<usize>,
+    rows: usize,
+}
+
+/// A row found in its file.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    file: &'a TableFile,
+    row: usize,
+}
+
+impl<'a> Row<'a> {
+    pub(crate) fn cell(&self, column: usize) -> &'a str {
+        self.file.grid.cell(self.row, column)
+    }
+
+    /// An error about one of its cells.
+    pub(crate) fn fault(&self, column: usize, reason: impl Into<String>) -> DataError {
+        DataError::malformed(&self.file.file, self.place(column), reason)
+    }
+
+    fn place(&self, column: usize) -> Place {
+        Place::Cell {
+            line: self.file.grid.line(self.row),
+            column: self.file.grid.column_name(column),
+        }
+    }
+}
+
+impl TablePart {
+    /// Joins files, which must have the same columns.
+    pub(crate) fn new(files: Vec<TableFile>) -> Result<Self, DataError> {
+        let mut starts = Vec::with_capacity(files.len());
+        let mut rows = 0;
+        for file in &files {
+            same_columns(&files[0], file)?;
+            starts.push(rows);
+            rows += file.grid.rows();
+        }
+        Ok(Self {
+            files,
+            starts,
+            rows,
+        })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn row(&self, row: u32) -> Row<'_> {
+        let row = row as usize;
+        let file = self.starts.partition_point(|&start| start <= row) - 1;
+        Row {
+            file: &self.files[file],
+            row: row - self.starts[file],
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Row<'_>> {
+        self.files
+            .iter()
+            .flat_map(|file| (0..file.grid.rows()).map(move |row| Row { file, row }))
+    }
+
+    /// The first file, which speaks for the columns of all.
+    pub(crate) fn first(&self) -> &TableFile {
+        &self.files[0]
+    }
+
+    /// The owner of every row: the site column, else the file's owner.
+    fn owners(&self, plan: &Plan) -> Option<Vec<&str>> {
+        self.all()
+            .map(|row| match plan.site {
+                Some(column) => Some(row.cell(column)),
+                None => row.file.owner.as_deref(),
+            })
+            .collect()
+    }
+
+    /// The label of every row.
+    fn labels(&self, plan: &Plan, config: &DataConfig) -> Result<Vec<&str>, DataError> {
+        self.all()
+            .map(|row| {
+                let label = row.cell(plan.label);
+                if config.missing.iter().any(|token| token == label) {
+                    return Err(row.fault(plan.label, "no label"));
+                }
+                Ok(label)
+            })
+            .collect()
+    }
+
+    fn classes(&self, labels: &[&str], plan: &Plan, map: &ClassMap) -> Result<Vec<u32>, DataError> {
+        (0..)
+            .zip(labels)
+            .map(|(row, label)| {
+                map.class(label).ok_or_else(|| {
+                    let row = self.row(row);
+                    DataError::UnknownLabel {
+                        file: row.file.file.clone(),
+                        place: row.place(plan.label),
+                        label: (*label).to_owned(),
+                        classes: map.describe(),
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+impl Rows for (&TablePart, &[usize]) {
+    fn hash(&self, row: u32, hasher: &mut DefaultHasher) {
+        let row = self.0.row(row);
+        for &column in self.1 {
+            canonical(row.cell(column)).hash(hasher);
+        }
+    }
+
+    fn same(&self, row: u32, other: &Self, other_row: u32) -> bool {
+        let (row, other_row) = (self.0.row(row), other.0.row(other_row));
+        self.1
+            .iter()
+            .all(|&column| canonical(row.cell(column)) == canonical(other_row.cell(column)))
+    }
+}
+
+fn same_columns(first: &TableFile, other: &TableFile) -> Result<(), DataError> {
+    let (columns, expected) = (other.grid.columns(), first.grid.columns());
+    let fault = |reason| Err(DataError::malformed(&other.file, Place::File, reason));
+    if columns != expected {
+        return fault(format!(
+            "{columns} columns, but {} has {expected}",
+            first.file
+        ));
+    }
+    if let (Some(names), Some(wanted)) = (other.grid.header(), first.grid.header())
+        && let Some(column) = (0..columns).find(|&column| names[column] != wanted[column])
+    {
+        return fault(format!(
+            "column {column} is '{}', but '{}' in {}",
+            names[column], wanted[column], first.file
+        ));
+    }
+    Ok(())
+}
+
+/// Which column is what.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) label: usize,
+    pub(crate) site: Option<usize>,
+    pub(crate) features: Vec<usize>,
+    /// Columns declared as codes.
+    pub(crate) categorical: BTreeSet<usize>,
+    /// Columns where 0 means missing.
+    pub(crate) zero_is_missing: BTreeSet<usize>,
+    /// What was taken for granted.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Plan {
+    pub(crate) fn new(config: &DataConfig, grid: &Grid) -> Result<Self, DataError> {
+        let find = |key, column: &ColumnRef| find_column(grid, key, column);
+        let find_all = |key, columns: &[ColumnRef]| -> Result<BTreeSet<usize>, DataError> {
+            columns.iter().map(|column| find(key, column)).collect()
+        };
+        let mut notes = Vec::new();
+        let site = config
+            .site_column
+            .as_ref()
+            .map(|column| find("site_column", column))
+            .transpose()?;
+        let dropped = find_all("drop", &config.drop)?;
+        let label = match &config.label {
+            Some(column) => find("label", column)?,
+            None => {
+                let label = default_label(grid);
+                notes.push(format!(
+                    "data.label is not given: {} is taken for the class",
+                    grid.column_name(label)
+                ));
+                label
+            }
+        };
+        if dropped.contains(&label) || site == Some(label) {
+            let reason = format!("{} is the class as well", grid.column_name(label));
+            let key = if site == Some(label) {
+                "site_column"
+            } else {
+                "drop"
+            };
+            return Err(DataError::setting(key, reason));
+        }
+        let is_feature =
+            |column: &usize| *column != label && site != Some(*column) && !dropped.contains(column);
+        let features: Vec<usize> = (0..grid.columns()).filter(is_feature).collect();
+        if features.is_empty() {
+            let reason = format!(
+                "none of the {} columns is left as a feature",
+                grid.columns()
+            );
+            return Err(DataError::setting("drop", reason));
+        }
+        Ok(Self {
+            label,
+            site,
+            features,
+            categorical: find_all("categorical", &config.categorical)?,
+            zero_is_missing: find_all("zero_is_missing", &config.zero_is_missing)?,
+            notes,
+        })
+    }
+}
+
+fn find_column(grid: &Grid, key: &'static str, column: &ColumnRef) -> Result<usize, DataError> {
+    let columns = grid.columns();
+    match (column, grid.header()) {
+        (ColumnRef::Index(index), _) if *index < columns => Ok(*index),
+        (ColumnRef::Index(index), _) => Err(DataError::setting(
+            key,
+            format!("column {index} does not exist; there are {columns}, counted from 0"),
+        )),
+        (ColumnRef::Name(name), Some(names)) => {
+            names.iter().position(|known| known == name).ok_or_else(|| {
+                let known = shortened(names.iter().map(String::as_str));
+                DataError::setting(
+                    key,
+                    format!("no column is named '{name}'; the columns are {known}"),
+                )
+            })
+        }
+        (ColumnRef::Name(name), None) => Err(DataError::setting(
+            key,
+            format!(
+                "'{name}' is a name, but the table has no header: give the index of the column, from 0"
+            ),
+        )),
+    }
+}
+
+/// The column named label, class or target in any case, else the last.
+fn default_label(grid: &Grid) -> usize {
+    let named = ["label", "class", "target"].iter().find_map(|wanted| {
+        grid.header()?
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(wanted))
+    });
+    named.unwrap_or(grid.columns() - 1)
+}
+
+/// Different labels in natural order, one spelling each.
+fn label_names(labels: &[&str]) -> Vec<String> {
+    let distinct: BTreeSet<String> = labels
+        .iter()
+        .map(|label| canonical(label).into_owned())
+        .collect();
+    let mut names: Vec<String> = distinct.into_iter().collect();
+    names.sort_by(|a, b| natural_order(a, b));
+    names
+}
+
+/// Both parts of a table set.
+pub(crate) struct TableSet {
+    pub(crate) train: TablePart,
+    pub(crate) test: Option<TablePart>,
+}
+
+/// Classes and owners of every row.
+pub(crate) struct Labelled {
+    pub(crate) map: ClassMap,
+    pub(crate) train: Vec<u32>,
+    pub(crate) test: Option<Vec<u32>>,
+    pub(crate) train_sites: Option<Sites>,
+    pub(crate) test_sites: Option<Sites>,
+}
+
+impl TableSet {
+    /// Finds the columns, after refusing parts and settings that do not fit.
+    pub(crate) fn plan(&self, config: &DataConfig) -> Result<Plan, DataError> {
+        if config.normalise != crate::config::Normalise::default() {
+            return Err(DataError::setting(
+                "normalise",
+                "concerns images, but this is a table; see data.scaling",
+            ));
+        }
+        if let Some(test) = &self.test {
+            same_columns(self.train.first(), test.first())?;
+        }
+        Plan::new(config, &self.train.first().grid)
+    }
+
+    pub(crate) fn label(&self, plan: &Plan, config: &DataConfig) -> Result<Labelled, DataError> {
+        let labels = self.train.labels(plan, config)?;
+        let map = ClassMap::new(config, &label_names(&labels))?;
+        let train = self.train.classes(&labels, plan, &map)?;
+        let test = match &self.test {
+            Some(part) => Some(part.classes(&part.labels(plan, config)?, plan, &map)?),
+            None => None,
+        };
+        let owners = self.train.owners(plan);
+        let test_owners = self.test.as_ref().and_then(|test| test.owners(plan));
+        let (train_sites, test_sites) = sites::numbered(owners.as_deref(), test_owners.as_deref());
+        Ok(Labelled {
+            map,
+            train,
+            test,
+            train_sites,
+            test_sites,
+        })
+    }
+
+    /// Chooses rows, maps classes, fits the encoder on the training rows, encodes both parts.
+    pub(crate) fn prepare(
+        self,
+        config: &DataConfig,
+        name: &str,
+        seed: u64,
+        mut notes: Vec<String>,
+    ) -> Result<TrainTest, DataError> {
+        let plan = self.plan(config)?;
+        notes.extend(plan.notes.iter().cloned());
+        let labelled = self.label(&plan, config)?;
+        let test_rows = self.test.as_ref().map(TablePart::rows);
+        let selection = select(
+            config,
+            name,
+            &labelled.train,
+            labelled.train_sites.as_ref(),
+            test_rows,
+            seed,
+            &mut notes,
+        )?;
+        let (train, test) = (&selection.train, &selection.test);
+        let test_part = self.test.as_ref().unwrap_or(&self.train);
+        let duplicates = Duplicates::count(
+            (&(&self.train, &plan.features[..]), train),
+            (&(test_part, &plan.features[..]), test),
+        );
+        notes.extend(duplicates.notes(train.len(), test.len()));
+
+        let sites_of =
+            |sites: &Option<Sites>, rows: &[u32]| sites.as_ref().map(|sites| sites.of_rows(rows));
+        let train_sites = sites_of(&labelled.train_sites, train);
+        let encoder = Encoder::fit(config, &plan, &self.train, train, train_sites.as_ref())?;
+        notes.extend(encoder.notes(train.len()));
+        let shape = ExampleShape::flat(encoder.width());
+        let (test_labels, test_sites) = match &labelled.test {
+            Some(labels) => (labels, &labelled.test_sites),
+            None => (&labelled.train, &labelled.train_sites),
+        };
+        let dataset = |part: &TablePart, rows: &[u32], labels: &[u32], sites| {
+            let features = encoder.encode(config, part, rows)?;
+            let labels = rows.iter().map(|&row| labels[row as usize]).collect();
+            Dataset::new(
+                name,
+                shape,
+                features,
+                labels,
+                labelled.map.names().to_vec(),
+                sites,
+            )
+        };
+        Ok(TrainTest {
+            train: dataset(&self.train, train, &labelled.train, train_sites)?,
+            test: dataset(test_part, test, test_labels, sites_of(test_sites, test))?,
+            notes,
+        })
+    }
+}
