@@ -1,5 +1,7 @@
 //! Gradients and evaluation over threads: the same bits for any number of them.
 
+#![allow(clippy::expect_used, reason = "the helpers of tests fail by panicking")]
+
 use cloister_nn::parallel::{ParallelWorkspace, evaluate, gradient_parallel};
 use cloister_nn::{Activation, InputShape, LossConfig, Model, ModelConfig, Pooling};
 use rand::RngExt;
@@ -96,7 +98,7 @@ fn a_workspace_serves_smaller_batches_and_an_empty_one() {
     for n in [0, 5, 17, 47, 127, 128, 299, 300] {
         let (inputs, labels) = (&all.inputs[..n * 16], &all.labels[..n]);
         let mut exact = ParallelWorkspace::new(&all.model, n, 2).expect("threads");
-        let mut run = |ws: &mut ParallelWorkspace| {
+        let run = |ws: &mut ParallelWorkspace| {
             let mut gradient = vec![f32::NAN; parameters.len()];
             let loss = gradient_parallel(&all.model, parameters, inputs, labels, ws, &mut gradient);
             let bits: Vec<u32> = gradient.iter().map(|g| g.to_bits()).collect();

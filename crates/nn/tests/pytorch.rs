@@ -4,6 +4,8 @@
 //! Element i of a weight is `sin(1 + 0.731 i^2) * 1.5 / sqrt(fan_in)`, of a bias `0.1 sin(1 + 0.731 i)`, of a scale of group
 //! normalisation `1 + 0.5 sin(1 + 0.731 i)`; number i of the three inputs is `sin(0.37 i + 0.0007 i^2)`; labels are 3, 7, 3.
 
+#![allow(clippy::expect_used, reason = "the helpers of tests fail by panicking")]
+
 use cloister_nn::{Activation, InputShape, LossConfig, Model, ModelConfig, Pooling, TensorSpec};
 
 /// Largest relative difference of a loss or of a tensor's norm.
