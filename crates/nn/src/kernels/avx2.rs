@@ -140,23 +140,53 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_windows(top: *const f32, bottom: *const f32) -> [__m256; 4] {
-        let [top_even, top_odd] = split(top);
-        let [bottom_even, bottom_odd] = split(bottom);
+    unsafe fn load_windows(top: *const f32, bottom: *const f32, count: usize) -> [__m256; 4] {
+        let [top_even, top_odd] = split(top, count);
+        let [bottom_even, bottom_odd] = split(bottom, count);
         [top_even, top_odd, bottom_even, bottom_odd]
     }
     #[inline(always)]
-    unsafe fn store_interleaved(to: *mut f32, even: __m256, odd: __m256) {
+    unsafe fn store_interleaved(to: *mut f32, even: __m256, odd: __m256, count: usize) {
         let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
-        _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(low, high));
-        _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x31>(low, high));
+        let (first, second) = (Self::first(2 * count), second_half(count));
+        Self::store_masked(to, _mm256_permute2f128_ps::<0x20>(low, high), first);
+        Self::store_masked(
+            to.wrapping_add(8),
+            _mm256_permute2f128_ps::<0x31>(low, high),
+            second,
+        );
+    }
+    #[inline(always)]
+    unsafe fn select_above(a: __m256, b: __m256, then: __m256, otherwise: __m256) -> __m256 {
+        let number = _mm256_cmp_ps::<_CMP_ORD_Q>(b, b);
+        let above = _mm256_and_ps(number, _mm256_cmp_ps::<_CMP_NLE_UQ>(a, b));
+        _mm256_blendv_ps(otherwise, then, above)
+    }
+    #[inline(always)]
+    unsafe fn where_equal(a: __m256, b: __m256, value: __m256) -> __m256 {
+        _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), value)
+    }
+    #[inline(always)]
+    unsafe fn load_whole(from: *const u32, mask: __m256i) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_maskload_epi32(from.cast(), mask))
+    }
+    #[inline(always)]
+    unsafe fn store_whole(to: *mut u32, v: __m256, mask: __m256i) {
+        _mm256_maskstore_epi32(to.cast(), mask, _mm256_cvttps_epi32(v));
     }
 }
 
-/// Even and odd entries of sixteen.
+/// Which of the entries 8..16 belong to the first `2 * count`.
 #[inline(always)]
-unsafe fn split(from: *const f32) -> [__m256; 2] {
-    let (a, b) = (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+unsafe fn second_half(count: usize) -> __m256i {
+    Avx2::first((2 * count).saturating_sub(8))
+}
+
+/// Even and odd entries of `2 * count`.
+#[inline(always)]
+unsafe fn split(from: *const f32, count: usize) -> [__m256; 2] {
+    let a = Avx2::load_masked(from, Avx2::first(2 * count));
+    let b = Avx2::load_masked(from.wrapping_add(8), second_half(count));
     let (low, high) = (
         _mm256_permute2f128_ps::<0x20>(a, b),
         _mm256_permute2f128_ps::<0x31>(a, b),

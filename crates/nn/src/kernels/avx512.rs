@@ -144,24 +144,54 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_windows(top: *const f32, bottom: *const f32) -> [__m512; 4] {
-        let [top_even, top_odd] = split(top);
-        let [bottom_even, bottom_odd] = split(bottom);
+    unsafe fn load_windows(top: *const f32, bottom: *const f32, count: usize) -> [__m512; 4] {
+        let [top_even, top_odd] = split(top, count);
+        let [bottom_even, bottom_odd] = split(bottom, count);
         [top_even, top_odd, bottom_even, bottom_odd]
     }
     #[inline(always)]
-    unsafe fn store_interleaved(to: *mut f32, even: __m512, odd: __m512) {
+    unsafe fn store_interleaved(to: *mut f32, even: __m512, odd: __m512, count: usize) {
         let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
         let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-        _mm512_storeu_ps(to, _mm512_permutex2var_ps(even, low, odd));
-        _mm512_storeu_ps(to.add(16), _mm512_permutex2var_ps(even, high, odd));
+        let (first, second) = (Self::first(2 * count), second_half(count));
+        Self::store_masked(to, _mm512_permutex2var_ps(even, low, odd), first);
+        Self::store_masked(
+            to.wrapping_add(16),
+            _mm512_permutex2var_ps(even, high, odd),
+            second,
+        );
+    }
+    #[inline(always)]
+    unsafe fn select_above(a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
+        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(b, b);
+        let above = _mm512_mask_cmp_ps_mask::<_CMP_NLE_UQ>(number, a, b);
+        _mm512_mask_blend_ps(above, otherwise, then)
+    }
+    #[inline(always)]
+    unsafe fn where_equal(a: __m512, b: __m512, value: __m512) -> __m512 {
+        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), value)
+    }
+    #[inline(always)]
+    unsafe fn load_whole(from: *const u32, mask: __mmask16) -> __m512 {
+        _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, from.cast()))
+    }
+    #[inline(always)]
+    unsafe fn store_whole(to: *mut u32, v: __m512, mask: __mmask16) {
+        _mm512_mask_storeu_epi32(to.cast(), mask, _mm512_cvttps_epi32(v));
     }
 }
 
-/// Even and odd entries of thirty-two.
+/// Which of the entries 16..32 belong to the first `2 * count`.
 #[inline(always)]
-unsafe fn split(from: *const f32) -> [__m512; 2] {
-    let (a, b) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+unsafe fn second_half(count: usize) -> __mmask16 {
+    Avx512::first((2 * count).saturating_sub(16))
+}
+
+/// Even and odd entries of `2 * count`.
+#[inline(always)]
+unsafe fn split(from: *const f32, count: usize) -> [__m512; 2] {
+    let a = Avx512::load_masked(from, Avx512::first(2 * count));
+    let b = Avx512::load_masked(from.wrapping_add(16), second_half(count));
     let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     [

@@ -221,10 +221,7 @@ impl<const P: usize, const C: usize> Kernel for ChannelTile<P, C> {
         }
         for c in 0..C {
             // A copy, so that the accumulators themselves have no address and stay in registers.
-            let mut rows = [S::splat(0.0); P];
-            for p in 0..P {
-                rows[p] = acc[c][p];
-            }
+            let rows = acc[c];
             let to = t.y.add(c * S::LANES * t.y_plane);
             let lanes = S::LANES.min(t.valid - c * S::LANES);
             S::store_columns(rows.as_ptr(), P, to, t.y_plane as isize, lanes);

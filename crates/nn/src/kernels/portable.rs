@@ -129,19 +129,47 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
-    unsafe fn load_windows(top: *const f32, bottom: *const f32) -> [Lanes; 4] {
-        [
-            each(|i| unsafe { *top.add(2 * i) }),
-            each(|i| unsafe { *top.add(2 * i + 1) }),
-            each(|i| unsafe { *bottom.add(2 * i) }),
-            each(|i| unsafe { *bottom.add(2 * i + 1) }),
-        ]
+    unsafe fn load_windows(top: *const f32, bottom: *const f32, count: usize) -> [Lanes; 4] {
+        let mut out = [Lanes([0.0; LANES]); 4];
+        for i in 0..count.min(LANES) {
+            out[0].0[i] = *top.add(2 * i);
+            out[1].0[i] = *top.add(2 * i + 1);
+            out[2].0[i] = *bottom.add(2 * i);
+            out[3].0[i] = *bottom.add(2 * i + 1);
+        }
+        out
     }
     #[inline(always)]
-    unsafe fn store_interleaved(to: *mut f32, even: Lanes, odd: Lanes) {
-        for i in 0..LANES {
+    unsafe fn store_interleaved(to: *mut f32, even: Lanes, odd: Lanes, count: usize) {
+        for i in 0..count.min(LANES) {
             *to.add(2 * i) = even.0[i];
             *to.add(2 * i + 1) = odd.0[i];
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_above(a: Lanes, b: Lanes, then: Lanes, otherwise: Lanes) -> Lanes {
+        each(|i| {
+            let above = a.0[i] > b.0[i] || (a.0[i].is_nan() && !b.0[i].is_nan());
+            if above { then.0[i] } else { otherwise.0[i] }
+        })
+    }
+    #[inline(always)]
+    #[allow(clippy::float_cmp, reason = "whole numbers, which are exact")]
+    unsafe fn where_equal(a: Lanes, b: Lanes, value: Lanes) -> Lanes {
+        each(|i| if a.0[i] == b.0[i] { value.0[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn load_whole(from: *const u32, mask: usize) -> Lanes {
+        let mut out = [0.0; LANES];
+        for (i, out) in out.iter_mut().enumerate().take(mask) {
+            *out = *from.add(i) as f32;
+        }
+        Lanes(out)
+    }
+    #[inline(always)]
+    unsafe fn store_whole(to: *mut u32, v: Lanes, mask: usize) {
+        for i in 0..mask {
+            *to.add(i) = v.0[i] as u32;
         }
     }
 }

@@ -96,12 +96,7 @@ impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
         }
         let mut sums = [[0.0f32; N]; M];
         // A copy, so that the accumulators themselves have no address and stay in registers.
-        let mut spilled = [[S::splat(0.0); N]; M];
-        for i in 0..M {
-            for j in 0..N {
-                spilled[i][j] = acc[i][j];
-            }
-        }
+        let spilled = acc;
         S::store_sums(spilled.as_ptr().cast(), M * N, sums.as_mut_ptr().cast());
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums.iter().enumerate() {

@@ -74,10 +74,18 @@ pub(super) trait Simd: Copy {
         stride: isize,
         lanes: usize,
     );
-    /// Splits `2 * LANES` entries of two rows into even and odd columns: `[top even, top odd, bottom even, bottom odd]`.
-    unsafe fn load_windows(top: *const f32, bottom: *const f32) -> [Self::V; 4];
-    /// The reverse for one row: stores `even[0], odd[0], even[1], odd[1], ...`.
-    unsafe fn store_interleaved(to: *mut f32, even: Self::V, odd: Self::V);
+    /// Even and odd columns of `2 * count` entries of two rows, `count` at most [`Simd::LANES`]:
+    /// `[top even, top odd, bottom even, bottom odd]`.
+    unsafe fn load_windows(top: *const f32, bottom: *const f32, count: usize) -> [Self::V; 4];
+    /// The reverse for one row: stores `even[0], odd[0], even[1], odd[1], ...`, `2 * count` entries.
+    unsafe fn store_interleaved(to: *mut f32, even: Self::V, odd: Self::V, count: usize);
+    /// `then` where `a > b` or `a` alone is NaN, else `otherwise`.
+    unsafe fn select_above(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// `value` where `a == b`, else 0.
+    unsafe fn where_equal(a: Self::V, b: Self::V, value: Self::V) -> Self::V;
+    /// Whole numbers below 2^31, as vectors of `f32`.
+    unsafe fn load_whole(from: *const u32, mask: Self::Mask) -> Self::V;
+    unsafe fn store_whole(to: *mut u32, v: Self::V, mask: Self::Mask);
 }
 
 /// A kernel: its arguments, and what is done with them at any level.
