@@ -21,7 +21,7 @@
 
 mod error;
 mod file;
-mod number;
+pub(crate) mod number;
 mod reader;
 mod sweep;
 mod writer;

@@ -1,5 +1,10 @@
 //! The run folder as a host and a reader see it: round trips, resumption, and folders that nobody should trust.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail by panicking, as its tests do"
+)]
+
 use std::fs;
 use std::path::Path;
 
@@ -124,7 +129,9 @@ fn every_part_comes_back_as_it_was_written() {
     writer
         .event(&Event::new(2, event_kind::ABANDONED, "2 of 3 good replies"))
         .unwrap();
-    writer.baseline("local", &[point.clone()]).unwrap();
+    writer
+        .baseline("local", std::slice::from_ref(&point))
+        .unwrap();
     writer
         .baseline(
             "centralised",

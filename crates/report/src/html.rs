@@ -1,0 +1,35 @@
+//! Self-contained HTML pages: inline styles, inline SVG, no scripts, nothing fetched.
+//!
+//! [`run_page`] tells one run to somebody who was not there: a data-protection officer reads it from the top (the result, who
+//! can see what), a reviewer from the curves. [`comparison_page`] puts several runs, or a sweep, side by side.
+//!
+//! All text from the record is escaped, and the page forbids itself scripts and fetches by a content security policy.
+//! A page's size is bounded: curves are thinned, long tables and wide pictures are cut or summarised and say so.
+
+mod clients;
+mod comparison;
+mod curves;
+mod page;
+mod run;
+mod wire;
+
+use crate::compare::Comparison;
+use crate::record::{RecordError, RunRecord};
+
+/// The page of one run, finished or in progress.
+///
+/// # Errors
+///
+/// [`RecordError::Encode`] should the page not be renderable; no record is known to cause it.
+pub fn run_page(record: &RunRecord) -> Result<String, RecordError> {
+    run::page(record).html()
+}
+
+/// The page of several runs or of a sweep.
+///
+/// # Errors
+///
+/// As [`run_page`].
+pub fn comparison_page(comparison: &Comparison) -> Result<String, RecordError> {
+    comparison::page(comparison).html()
+}

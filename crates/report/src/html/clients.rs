@@ -1,0 +1,521 @@
+//! The clients: what they hold, how the model serves them, what they would reach alone; and what the model confuses.
+
+use super::page::{Figure, Key, Section, Table, strings};
+use super::run::{self, CENTRALISED};
+use crate::chart::{Cell, DotRows, Histogram, MatrixChart, Reference, Unit, client_grid};
+use crate::format::{self, counted};
+use crate::record::{ClientRow, ConfusionTable, HeadlineMetric, PartitionTable, RunRecord};
+
+/// Up to this many clients are shown by name.
+const NAMED: usize = 24;
+
+/// Up to this many clients each have a column of their own in the partition picture.
+const COLUMNS: usize = 60;
+
+/// Pictures of more classes than this are cut.
+const MOST_CLASSES: usize = 100;
+
+/// Who holds which classes.
+pub(super) fn partition(record: &RunRecord) -> Option<Section> {
+    let table = record.partition.as_ref()?;
+    let sizes: Vec<u64> = table
+        .counts
+        .iter()
+        .map(|row| row.iter().map(|&count| u64::from(count)).sum())
+        .collect();
+    let (smallest, largest) = (sizes.iter().min()?, sizes.iter().max()?);
+    let total: u64 = sizes.iter().sum();
+    let mut sorted = sizes.clone();
+    sorted.sort_unstable();
+    let mut section = Section {
+        heading: "Who holds what",
+        wide: true,
+        ..Section::default()
+    };
+    section.sentences.push(format!(
+        "{} hold {} of {}. The smallest holds {}, the largest {}, the median {}.",
+        counted(sizes.len() as u64, "client", "clients"),
+        counted(total, "training example", "training examples"),
+        counted(table.classes.len() as u64, "class", "classes"),
+        format::count(*smallest),
+        format::count(*largest),
+        format::count(sorted[sorted.len() / 2])
+    ));
+    if let Some(sentence) = missing_classes(table) {
+        section.sentences.push(sentence);
+    }
+    section.figures.push(
+        if table.clients.len() <= NAMED && table.classes.len() <= COLUMNS {
+            named_partition(table, &sizes)
+        } else {
+            client_columns(table, &sizes)
+        },
+    );
+    if sizes.len() > COLUMNS {
+        section.figures.extend(sizes_histogram(&sizes));
+    }
+    if let Some(summary) = &record.summary {
+        section.bullets.clone_from(&summary.data.notes);
+    }
+    Some(section)
+}
+
+fn missing_classes(table: &PartitionTable) -> Option<String> {
+    let classes = table.classes.len();
+    let partial = table.counts.iter().filter(|row| row.contains(&0)).count() as u64;
+    if classes < 2 || partial == 0 {
+        return None;
+    }
+    let held = |row: &Vec<u32>| row.iter().filter(|&&count| count > 0).count();
+    let mean = table.counts.iter().map(held).sum::<usize>() as f64 / table.counts.len() as f64;
+    Some(format!(
+        "{} {} at least one class; a client holds {mean:.1} of the {classes} classes on average.",
+        counted(partial, "client", "clients"),
+        if partial == 1 { "lacks" } else { "lack" }
+    ))
+}
+
+fn named_partition(table: &PartitionTable, sizes: &[u64]) -> Figure {
+    let most = table
+        .counts
+        .iter()
+        .flatten()
+        .copied()
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let texts = table.classes.len() <= 12;
+    let cells = table
+        .clients
+        .iter()
+        .zip(&table.counts)
+        .map(|(client, row)| {
+            let cell = |(&count, class): (&u32, &String)| Cell {
+                level: f64::from(count) / f64::from(most),
+                class: "fill",
+                text: if texts {
+                    format::count(u64::from(count))
+                } else {
+                    String::new()
+                },
+                hint: format!("{client}, {class}: {count}"),
+            };
+            row.iter().zip(&table.classes).map(cell).collect()
+        });
+    let svg = MatrixChart {
+        title: "Examples of each class at each client",
+        description: "A row a client, a column a class; darker means more examples.".to_owned(),
+        axes: ("client", "class"),
+        rows: &table.clients,
+        columns: &table.classes,
+        cells: cells.collect(),
+        ends: (
+            "all",
+            sizes.iter().map(|&size| format::count(size)).collect(),
+        ),
+    }
+    .draw();
+    Figure {
+        heading: "Examples of each class at each client".to_owned(),
+        svg,
+        ..Figure::default()
+    }
+}
+
+fn client_columns(table: &PartitionTable, sizes: &[u64]) -> Figure {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&client| (std::cmp::Reverse(sizes[client]), client));
+    let shown = order.len().min(COLUMNS);
+    // Evenly chosen by rank, first and last included.
+    let rank = |place: usize| place * (order.len() - 1) / (shown - 1).max(1);
+    let classes = &table.classes[..table.classes.len().min(MOST_CLASSES)];
+    let counts: Vec<&[u32]> = (0..shown)
+        .map(|place| &table.counts[order[rank(place)]][..classes.len()])
+        .collect();
+    let svg = client_grid("Examples of each class at each client", classes, &counts);
+    let mut note = Vec::new();
+    if shown < order.len() {
+        note.push(format!(
+            "{shown} of the {} clients are shown, evenly chosen by size.",
+            format::count(order.len() as u64)
+        ));
+    }
+    if classes.len() < table.classes.len() {
+        note.push(format!(
+            "The first {MOST_CLASSES} of {} classes are shown.",
+            table.classes.len()
+        ));
+    }
+    Figure {
+        heading: "Examples of each class at each client".to_owned(),
+        svg,
+        note: note.join(" "),
+        ..Figure::default()
+    }
+}
+
+fn sizes_histogram(sizes: &[u64]) -> Option<Figure> {
+    let values: Vec<f64> = sizes.iter().map(|&size| size as f64).collect();
+    let svg = Histogram {
+        title: "Sizes of all clients",
+        axis: "examples",
+        unit: Unit::Count,
+        class: "s0",
+        values: &values,
+        references: &[],
+    }
+    .draw()?;
+    Some(Figure {
+        heading: "Sizes of all clients".to_owned(),
+        svg,
+        ..Figure::default()
+    })
+}
+
+/// What the final model takes for what.
+pub(super) fn confusion(record: &RunRecord) -> Option<Section> {
+    let table = record
+        .confusion
+        .as_ref()
+        .filter(|table| !table.classes.is_empty())?;
+    let mut section = Section {
+        heading: "What it gets wrong",
+        wide: true,
+        ..Section::default()
+    };
+    let mistakes = mistakes(table);
+    if mistakes.is_empty() {
+        section
+            .sentences
+            .push("No test example is misclassified.".to_owned());
+    } else {
+        let words: Vec<String> = mistakes
+            .iter()
+            .take(3)
+            .map(|&(count, truth, taken, of)| {
+                let (truth, taken) = (&table.classes[truth], &table.classes[taken]);
+                format!(
+                    "{truth} taken for {taken} ({} of {})",
+                    format::count(count),
+                    format::count(of)
+                )
+            })
+            .collect();
+        section
+            .sentences
+            .push(format!("The most frequent mistakes: {}.", words.join("; ")));
+    }
+    if table.classes.len() <= COLUMNS {
+        section.figures.push(confusion_matrix(table));
+        return Some(section);
+    }
+    section.sentences.push(format!(
+        "The full table of {0} x {0} classes is in confusion.csv.",
+        table.classes.len()
+    ));
+    let row = |&(count, truth, taken, of): &(u64, usize, usize, u64)| {
+        vec![
+            table.classes[truth].clone(),
+            table.classes[taken].clone(),
+            format::count(count),
+            format::percent(count as f64 / of.max(1) as f64),
+        ]
+    };
+    section.tables.push(Table {
+        head: strings(["class", "taken for", "examples", "of the class"]),
+        words: 2,
+        rows: mistakes.iter().take(20).map(row).collect(),
+        ..Table::default()
+    });
+    Some(section)
+}
+
+/// (count, true class, predicted class, size of the true class), most frequent first.
+fn mistakes(table: &ConfusionTable) -> Vec<(u64, usize, usize, u64)> {
+    let mut mistakes = Vec::new();
+    for (truth, row) in table.counts.iter().enumerate() {
+        let of = row
+            .iter()
+            .fold(0u64, |sum, &count| sum.saturating_add(count));
+        for (taken, &count) in row.iter().enumerate() {
+            if truth != taken && count > 0 {
+                mistakes.push((count, truth, taken, of));
+            }
+        }
+    }
+    mistakes.sort_by_key(|&(count, truth, taken, _)| (std::cmp::Reverse(count), truth, taken));
+    mistakes
+}
+
+fn confusion_matrix(table: &ConfusionTable) -> Figure {
+    let texts = table.classes.len() <= 12;
+    let mut ends = Vec::new();
+    let mut cells = Vec::new();
+    for (truth, row) in table.counts.iter().enumerate() {
+        let of = row
+            .iter()
+            .fold(0u64, |sum, &count| sum.saturating_add(count))
+            .max(1);
+        let right = row.get(truth).copied().unwrap_or(0);
+        ends.push(format::percent(right as f64 / of as f64));
+        let cell = |(taken, &count): (usize, &u64)| Cell {
+            level: count as f64 / of as f64,
+            class: if taken == truth { "fill" } else { "wrong" },
+            text: if texts {
+                format::count(count)
+            } else {
+                String::new()
+            },
+            hint: format!(
+                "{} taken for {}: {count} of {of}",
+                table.classes[truth], table.classes[taken]
+            ),
+        };
+        cells.push(row.iter().enumerate().map(cell).collect());
+    }
+    let svg = MatrixChart {
+        title: "Confusion on the test set",
+        description: "A row a true class, a column a predicted class; the diagonal is right."
+            .to_owned(),
+        axes: ("true class", "taken for"),
+        rows: &table.classes,
+        columns: &table.classes,
+        cells,
+        ends: ("right", ends),
+    }
+    .draw();
+    Figure {
+        heading: "True class against the model's answer, test examples".to_owned(),
+        svg,
+        note: "Blue is right, red is wrong; shades are shares of the row. At the end of a row: the share of the class that is \
+               recognised."
+            .to_owned(),
+        ..Figure::default()
+    }
+}
+
+/// What each client reaches alone, beside the federation.
+pub(super) fn alone(record: &RunRecord) -> Option<Section> {
+    let clients = record.clients.as_ref()?;
+    let metric = run::metric(record);
+    let (unit, axis) = axis(metric);
+    let value = |row: &ClientRow| match metric {
+        HeadlineMetric::Accuracy => row.alone_accuracy,
+        HeadlineMetric::Auroc => row.alone_auroc,
+    };
+    let rows: Vec<(&str, f64)> = clients
+        .iter()
+        .filter_map(|row| Some((row.client.as_str(), value(row)?)))
+        .collect();
+    let references = references(record, metric);
+    let title = "Each client alone, on the common test set";
+    let svg = if rows.len() <= NAMED {
+        DotRows {
+            title,
+            axis,
+            unit,
+            class: "s2",
+            rows: rows.clone(),
+            references: &references,
+        }
+        .draw()?
+    } else {
+        let values: Vec<f64> = rows.iter().map(|&(_, value)| value).collect();
+        Histogram {
+            title,
+            axis,
+            unit,
+            class: "s2",
+            values: &values,
+            references: &references,
+        }
+        .draw()?
+    };
+    let mut keys = vec![Key {
+        class: "s2".to_owned(),
+        label: "a client alone".to_owned(),
+        value: String::new(),
+        dashed: false,
+    }];
+    keys.extend(references.iter().map(|line| Key {
+        class: line.class.to_owned(),
+        label: line.label.clone(),
+        value: unit.words(line.value),
+        dashed: line.dashed,
+    }));
+    let mut section = Section {
+        heading: "What the federation gives to each client",
+        wide: true,
+        ..Section::default()
+    };
+    if let Some(federated) = run::latest(record)
+        .value(metric)
+        .filter(|value| value.is_finite())
+    {
+        let gain = rows.iter().filter(|&&(_, alone)| alone < federated).count();
+        section.sentences.push(format!(
+            "The federated model does better on the common test set than {gain} of the {} would with a model trained on \
+             their own examples only.",
+            counted(rows.len() as u64, "client", "clients")
+        ));
+    }
+    section.figures.push(Figure {
+        heading: title.to_owned(),
+        keys,
+        svg,
+        note: String::new(),
+    });
+    Some(section)
+}
+
+fn axis(metric: HeadlineMetric) -> (Unit, &'static str) {
+    match metric {
+        HeadlineMetric::Accuracy => (Unit::Percent, "test accuracy"),
+        HeadlineMetric::Auroc => (Unit::Interval, "test AUROC"),
+    }
+}
+
+fn references(record: &RunRecord, metric: HeadlineMetric) -> Vec<Reference> {
+    let reference = |label: &str, value: Option<f64>, class, dashed| {
+        let value = value.filter(|value| value.is_finite())?;
+        Some(Reference {
+            label: label.to_owned(),
+            value,
+            class,
+            dashed,
+        })
+    };
+    let pooled = record.summary.as_ref().and_then(|summary| {
+        let baseline = summary.baselines.get(CENTRALISED)?;
+        match metric {
+            HeadlineMetric::Accuracy => baseline.accuracy,
+            HeadlineMetric::Auroc => baseline.auroc,
+        }
+    });
+    let federated = reference("federated", run::latest(record).value(metric), "s0", false);
+    federated
+        .into_iter()
+        .chain(reference("pooled data", pooled, "s1", true))
+        .collect()
+}
+
+/// How the final model serves each client's own examples.
+pub(super) fn spread(record: &RunRecord) -> Option<Section> {
+    let clients = record
+        .clients
+        .as_ref()
+        .filter(|clients| !clients.is_empty())?;
+    let mut section = Section {
+        heading: "How it serves each client",
+        wide: true,
+        ..Section::default()
+    };
+    let finite = |row: &ClientRow| row.accuracy.filter(|accuracy| accuracy.is_finite());
+    let mut values: Vec<f64> = clients.iter().filter_map(finite).collect();
+    values.sort_by(f64::total_cmp);
+    if let (Some(worst), Some(best)) = (values.first(), values.last()) {
+        let median = values[values.len() / 2];
+        let tenth = values[values.len() / 10];
+        let mut sentence = format!(
+            "On the clients' own training examples the final model's accuracy goes from {} to {}; the median is {}.",
+            format::percent(*worst),
+            format::percent(*best),
+            format::percent(median)
+        );
+        if values.len() >= 20 {
+            sentence.push_str(&format!(
+                " For a tenth of the clients it is at most {}.",
+                format::percent(tenth)
+            ));
+        }
+        section.sentences.push(sentence);
+    }
+    let (title, axis, unit, class) = (
+        "Accuracy on each client's own examples",
+        "accuracy",
+        Unit::Percent,
+        "s0",
+    );
+    let svg = if clients.len() <= NAMED {
+        let rows = clients
+            .iter()
+            .filter_map(|row| Some((row.client.as_str(), row.accuracy?)));
+        DotRows {
+            title,
+            axis,
+            unit,
+            class,
+            rows: rows.collect(),
+            references: &[],
+        }
+        .draw()
+    } else {
+        Histogram {
+            title,
+            axis,
+            unit,
+            class,
+            values: &values,
+            references: &[],
+        }
+        .draw()
+    };
+    section.figures.extend(svg.map(|svg| Figure {
+        heading: title.to_owned(),
+        svg,
+        ..Figure::default()
+    }));
+    section.tables.push(client_table(clients));
+    Some(section)
+}
+
+fn client_table(clients: &[ClientRow]) -> Table {
+    let mut rows: Vec<&ClientRow> = clients.iter().collect();
+    let mut title = String::new();
+    if rows.len() > NAMED {
+        let key = |row: &ClientRow| row.accuracy.filter(|value| !value.is_nan()).unwrap_or(2.0);
+        rows.sort_by(|a, b| {
+            key(a)
+                .total_cmp(&key(b))
+                .then_with(|| a.client.cmp(&b.client))
+        });
+        rows.truncate(10);
+        title = "The ten clients that it serves worst; clients.csv has all".to_owned();
+    }
+    let maybe =
+        |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
+    let cells = |row: &&ClientRow| {
+        vec![
+            format::shortened(&row.client, 60),
+            format::count(u64::from(row.examples)),
+            maybe(row.accuracy, format::percent),
+            maybe(row.loss, format::plain),
+            maybe(row.alone_accuracy, format::percent),
+            maybe(row.alone_auroc, format::unit_interval),
+            format::count(u64::from(row.rounds)),
+            format::count(u64::from(row.refused)),
+        ]
+    };
+    let head = [
+        "client",
+        "examples",
+        "accuracy",
+        "loss",
+        "alone: accuracy",
+        "alone: AUROC",
+        "rounds",
+        "refused",
+    ];
+    let mut table = Table {
+        title,
+        head: strings(head),
+        words: 1,
+        rows: rows.iter().map(cells).collect(),
+        note: "Accuracy and loss: the final model on the client's own training examples. Alone: a model of its own on the \
+               common test set. Rounds: those with an accepted reply."
+            .to_owned(),
+        ..Table::default()
+    };
+    table.drop_empty_columns();
+    table
+}

@@ -1,0 +1,416 @@
+//! The page of one run: result first, then who can see what, then how it came about.
+
+use serde_json::Value;
+
+use super::page::{Page, Section, Table, Tile, strings};
+use super::{clients, curves, wire};
+use crate::format::{self, counted};
+use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
+
+pub(super) const CENTRALISED: &str = "centralised";
+pub(super) const LOCAL: &str = "local";
+
+pub(super) fn page(record: &RunRecord) -> Page {
+    let sections = [
+        Some(trust(record)),
+        curves::section(record),
+        clients::alone(record),
+        clients::partition(record),
+        clients::confusion(record),
+        clients::spread(record),
+        Some(wire::communication(record)),
+        Some(wire::refused(record)),
+        wire::abandoned(record),
+        wire::other_events(record),
+        Some(reproduction(record)),
+    ];
+    Page {
+        over: over(record),
+        title: record.name(),
+        lead: lead(record),
+        warnings: warnings(record),
+        tiles: tiles(record),
+        sections: sections.into_iter().flatten().collect(),
+        footer: "This page is self-contained: it runs no scripts and fetches nothing. Its figures are those of the \
+                 files in the run folder."
+            .to_owned(),
+    }
+}
+
+/// The metric by which the run is judged.
+pub(super) fn metric(record: &RunRecord) -> HeadlineMetric {
+    record
+        .summary
+        .as_ref()
+        .map_or(HeadlineMetric::Accuracy, |summary| summary.metric)
+}
+
+/// The final figures, or those of the last evaluated round of a run that has not ended.
+pub(super) fn latest(record: &RunRecord) -> Metrics {
+    if let Some(summary) = &record.summary {
+        return summary.final_.clone();
+    }
+    let evaluated =
+        |row: &&crate::record::RoundRow| row.test_accuracy.is_some() || row.test_loss.is_some();
+    let row = record.rounds.iter().rev().find(evaluated);
+    row.map_or_else(Metrics::default, |row| Metrics {
+        accuracy: row.test_accuracy,
+        balanced_accuracy: None,
+        loss: row.test_loss,
+        auroc: row.test_auroc,
+    })
+}
+
+/// A figure of a metric, in words.
+pub(super) fn words(metric: HeadlineMetric, value: f64) -> String {
+    match metric {
+        HeadlineMetric::Accuracy => format::percent(value),
+        HeadlineMetric::Auroc => format::unit_interval(value),
+    }
+}
+
+/// How far a figure lies from another, in words: `1.2 points below`.
+fn distance(metric: HeadlineMetric, ours: f64, theirs: f64) -> String {
+    let gap = match metric {
+        HeadlineMetric::Accuracy => format!("{:.1}", (ours - theirs).abs() * 100.0),
+        HeadlineMetric::Auroc => format!("{:.3}", (ours - theirs).abs()),
+    };
+    if gap.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+        return "level with".to_owned();
+    }
+    let unit = match (metric, gap.as_str()) {
+        (HeadlineMetric::Accuracy, "1.0") => "\u{a0}point",
+        (HeadlineMetric::Accuracy, _) => "\u{a0}points",
+        (HeadlineMetric::Auroc, _) => "",
+    };
+    format!(
+        "{gap}{unit} {}",
+        if ours < theirs { "below" } else { "above" }
+    )
+}
+
+fn signed(metric: HeadlineMetric, gap: f64) -> String {
+    let sign = if gap < 0.0 { "\u{2212}" } else { "+" };
+    match metric {
+        HeadlineMetric::Accuracy => format!("{sign}{:.1}\u{a0}points", gap.abs() * 100.0),
+        HeadlineMetric::Auroc => format!("{sign}{:.3}", gap.abs()),
+    }
+}
+
+fn baseline(summary: &Summary, name: &str) -> Option<f64> {
+    let baseline = summary.baselines.get(name)?;
+    let value = match summary.metric {
+        HeadlineMetric::Accuracy => baseline.accuracy,
+        HeadlineMetric::Auroc => baseline.auroc,
+    };
+    value.filter(|value| value.is_finite())
+}
+
+fn over(record: &RunRecord) -> String {
+    match &record.summary {
+        Some(summary) => format!("Federated training, seed {}", summary.seed),
+        None => "Federated training".to_owned(),
+    }
+}
+
+fn lead(record: &RunRecord) -> Vec<String> {
+    let Some(summary) = &record.summary else {
+        return Vec::new();
+    };
+    let (data, model) = (&summary.data, &summary.model);
+    let shared = match data.partition.as_str() {
+        "" => String::new(),
+        partition => format!(" (partition: {partition})"),
+    };
+    let set_up = format!(
+        "{} trained one model together without pooling their data: {}, {} over {} of {}{shared}.",
+        capitalised(&counted(u64::from(data.clients), "client", "clients")),
+        model.kind,
+        counted(model.parameters, "parameter", "parameters"),
+        counted(data.train, "training example", "training examples"),
+        data.dataset
+    );
+    let metric = summary.metric;
+    let tests = counted(data.test, "test example", "test examples");
+    let Some(value) = summary.final_.value(metric) else {
+        return vec![set_up, "The final model was not evaluated.".to_owned()];
+    };
+    let mut result = match metric {
+        HeadlineMetric::Accuracy => {
+            format!(
+                "The final model classifies {} of {tests} correctly",
+                format::percent(value)
+            )
+        }
+        HeadlineMetric::Auroc => format!(
+            "The final model reaches an AUROC of {} on {tests} (1 is perfect, 0.5 is guessing)",
+            format::unit_interval(value)
+        ),
+    };
+    let pooled = baseline(summary, CENTRALISED).map(|theirs| {
+        format!(
+            "{} the same model trained on the pooled data",
+            distance(metric, value, theirs)
+        )
+    });
+    let alone = baseline(summary, LOCAL).map(|theirs| {
+        format!(
+            "{} the mean of the clients training alone",
+            distance(metric, value, theirs)
+        )
+    });
+    let gaps: Vec<String> = pooled.into_iter().chain(alone).collect();
+    if value.is_finite() && !gaps.is_empty() {
+        result = format!("{result}: {}", gaps.join(" and "));
+    }
+    vec![set_up, format!("{result}.")]
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+fn warnings(record: &RunRecord) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if record.summary.is_none() {
+        let rounds = record.rounds.len() as u64;
+        warnings.push(format!(
+            "This run has not ended, or was stopped: {} recorded so far.",
+            counted(rounds, "round is", "rounds are")
+        ));
+    }
+    let broken = |value: Option<f64>| value.is_some_and(|value| !value.is_finite());
+    let diverged: Vec<u32> = record
+        .rounds
+        .iter()
+        .filter(|row| broken(row.test_loss) || broken(row.train_loss))
+        .map(|row| row.round)
+        .collect();
+    if let Some(first) = diverged.first() {
+        warnings.push(format!(
+            "The loss was not a finite number in {}, first in round {first}: training diverged. \
+             A smaller learning rate is the usual remedy.",
+            counted(diverged.len() as u64, "round", "rounds")
+        ));
+    }
+    warnings
+}
+
+fn tiles(record: &RunRecord) -> Vec<Tile> {
+    let metrics = latest(record);
+    let metric = metric(record);
+    let other = match metric {
+        HeadlineMetric::Accuracy => HeadlineMetric::Auroc,
+        HeadlineMetric::Auroc => HeadlineMetric::Accuracy,
+    };
+    let mut tiles = Vec::new();
+    for shown in [metric, other] {
+        if let Some(value) = metrics.value(shown) {
+            tiles.push(metric_tile(record, shown, value));
+        }
+    }
+    if let Some(loss) = metrics.loss.filter(|_| tiles.len() < 2) {
+        let note = "mean over the test examples".to_owned();
+        tiles.push(Tile {
+            name: "Test loss",
+            value: format::plain(loss),
+            note,
+        });
+    }
+    if let Some(summary) = &record.summary {
+        let value = summary
+            .final_
+            .value(metric)
+            .filter(|value| value.is_finite());
+        for (name, label, what) in [
+            (CENTRALISED, "Against pooled data", "pooled data"),
+            (LOCAL, "Against training alone", "mean client alone"),
+        ] {
+            if let (Some(value), Some(theirs)) = (value, baseline(summary, name)) {
+                let note = format!("{what}: {}", words(metric, theirs));
+                tiles.push(Tile {
+                    name: label,
+                    value: signed(metric, value - theirs),
+                    note,
+                });
+            }
+        }
+        tiles.push(privacy_tile(summary.privacy.as_ref()));
+    }
+    let (up, down) = wire::bytes(record);
+    tiles.push(Tile {
+        name: "Communication",
+        value: format::bytes(up.saturating_add(down)),
+        note: format!(
+            "{} to the server, {} from it",
+            format::bytes(up),
+            format::bytes(down)
+        ),
+    });
+    let refused: u64 = record.rounds.iter().map(|row| u64::from(row.refused)).sum();
+    let accepted: u64 = record
+        .rounds
+        .iter()
+        .map(|row| u64::from(row.accepted))
+        .sum();
+    tiles.push(Tile {
+        name: "Rounds",
+        value: format::count(record.rounds.iter().filter(|row| row.round > 0).count() as u64),
+        note: match abandoned_rounds(record).len() as u64 {
+            0 => "none abandoned".to_owned(),
+            abandoned => format!("{} of them abandoned", format::count(abandoned)),
+        },
+    });
+    tiles.push(Tile {
+        name: "Refused replies",
+        value: format::count(refused),
+        note: format!("{} accepted", format::count(accepted)),
+    });
+    tiles
+}
+
+fn metric_tile(record: &RunRecord, shown: HeadlineMetric, value: f64) -> Tile {
+    let best = record
+        .summary
+        .as_ref()
+        .and_then(|summary| summary.best.as_ref());
+    let best_value = best.and_then(|best| match shown {
+        HeadlineMetric::Accuracy => best.accuracy,
+        HeadlineMetric::Auroc => best.auroc,
+    });
+    let note = match (best, best_value) {
+        (Some(best), Some(best_value)) if shown == metric(record) => {
+            format!("best {} in round {}", words(shown, best_value), best.round)
+        }
+        _ if record.summary.is_none() => "last evaluated round".to_owned(),
+        _ => "final model".to_owned(),
+    };
+    let name = match shown {
+        HeadlineMetric::Accuracy => "Test accuracy",
+        HeadlineMetric::Auroc => "Test AUROC",
+    };
+    Tile {
+        name,
+        value: words(shown, value),
+        note,
+    }
+}
+
+fn privacy_tile(privacy: Option<&Value>) -> Tile {
+    let name = "Differential privacy";
+    let Some(privacy) = privacy.filter(|privacy| !privacy.is_null()) else {
+        return Tile {
+            name,
+            value: "none".to_owned(),
+            note: "no formal guarantee".to_owned(),
+        };
+    };
+    let value = match privacy["epsilon"].as_f64() {
+        Some(epsilon) => format!("\u{3b5} = {}", format::plain(epsilon)),
+        None => "on".to_owned(),
+    };
+    let mut note = Vec::new();
+    if let Some(delta) = privacy["delta"].as_f64() {
+        note.push(format!("\u{3b4} = {delta:e}"));
+    }
+    if let Some(unit) = privacy["unit"].as_str() {
+        note.push(format!("protects one {unit}"));
+    }
+    Tile {
+        name,
+        value,
+        note: note.join(", "),
+    }
+}
+
+pub(super) fn abandoned_rounds(record: &RunRecord) -> Vec<u32> {
+    let abandoned = record
+        .rounds
+        .iter()
+        .filter(|row| row.outcome == RoundOutcome::Abandoned);
+    abandoned.map(|row| row.round).collect()
+}
+
+fn trust(record: &RunRecord) -> Section {
+    let mut section = Section {
+        heading: "Who can see what",
+        ..Section::default()
+    };
+    let Some(summary) = &record.summary else {
+        section
+            .sentences
+            .push("The run states this when it ends.".to_owned());
+        return section;
+    };
+    if summary.trust.is_empty() {
+        section
+            .sentences
+            .push("This run's record makes no statement on it.".to_owned());
+    }
+    section.bullets.clone_from(&summary.trust);
+    match summary.privacy.as_ref().filter(|privacy| !privacy.is_null()) {
+        None => section.sentences.push(
+            "No differential privacy was used: nothing limits what the model, or an update, can give away about a \
+             single training example."
+                .to_owned(),
+        ),
+        Some(privacy) => {
+            if let Some(statement) = privacy["statement"].as_str() {
+                section.sentences.push(statement.to_owned());
+            }
+        }
+    }
+    section
+}
+
+fn reproduction(record: &RunRecord) -> Section {
+    let mut section = Section {
+        heading: "Reproducing this run",
+        ..Section::default()
+    };
+    if let Some(summary) = &record.summary {
+        let mut rows = vec![
+            strings(["version", &summary.version]),
+            strings(["seed", &summary.seed.to_string()]),
+            strings(["threads", &summary.threads.to_string()]),
+            strings(["time", &format::seconds(summary.seconds)]),
+        ];
+        if let Some(seconds) = summary.virtual_seconds {
+            rows.push(strings([
+                "time on the simulated clock",
+                &format::seconds(seconds),
+            ]));
+        }
+        rows.push(strings(["SHA-256 of config.toml", &summary.config_sha256]));
+        rows.push(strings([
+            "SHA-256 of model.safetensors",
+            &summary.model_sha256,
+        ]));
+        section.tables.push(Table {
+            words: 2,
+            rows,
+            ..Table::default()
+        });
+    }
+    if let Some(config) = &record.config {
+        section.verbatim_title = "The config, with all defaults";
+        section.verbatim = cut(config);
+    }
+    section
+}
+
+/// A config of a sane size; what is beyond it is left to the file.
+fn cut(config: &str) -> String {
+    const MOST: usize = 64 << 10;
+    if config.len() <= MOST {
+        return config.to_owned();
+    }
+    let end = (0..=MOST)
+        .rev()
+        .find(|&end| config.is_char_boundary(end))
+        .unwrap_or(0);
+    format!("{}\n\u{2026} the rest is in config.toml", &config[..end])
+}
