@@ -498,7 +498,7 @@ impl<'a> Run<'a> {
             model: &model,
         });
         self.writer.summary(&summary)?;
-        let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?);
+        let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?)?;
         write_atomic(
             &self.options.folder.join(file_name::REPORT),
             page.as_bytes(),
