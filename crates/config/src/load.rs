@@ -93,9 +93,9 @@ pub fn parse(
     data_root: Option<&str>,
 ) -> Result<Loaded, ConfigError> {
     let shape = file_shape();
-    let document = Document::parse(text, path, overrides)?;
+    let mut document = Document::parse(text, path, overrides)?;
+    name_after_file(&mut document.root, path);
     let mut root = document.root.clone();
-    name_after_file(&mut root, path);
     let unset = expand_data_root(&mut root, data_root.unwrap_or("data")) && data_root.is_none();
 
     let (experiment, mut warnings) =

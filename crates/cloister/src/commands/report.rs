@@ -1,0 +1,41 @@
+//! `cloister report`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use cloister_report::compare::Comparison;
+use cloister_report::html;
+use cloister_report::record::{RunRecord, file_name, write_atomic};
+
+use crate::args::{Format, ReportArgs};
+use crate::output;
+
+pub(crate) fn run(args: &ReportArgs) -> Result<()> {
+    let comparison = Comparison::read(&args.runs)?;
+    if let Some(path) = page_path(args) {
+        let page = match &args.runs[..] {
+            [folder] if !is_sweep(folder) => html::run_page(&RunRecord::read(folder)?)?,
+            _ => html::comparison_page(&comparison)?,
+        };
+        write_atomic(&path, page.as_bytes())?;
+        output::note(&format!("report: {}", path.display()));
+    }
+    match args.format {
+        Format::Text => output::print(&comparison.text()),
+        Format::Json => output::print_json(&comparison.json()?),
+        Format::Csv => output::print(&comparison.csv()?),
+    }
+}
+
+/// Where the page goes: as asked for, else into the one folder that it is about.
+fn page_path(args: &ReportArgs) -> Option<PathBuf> {
+    match (&args.html, &args.runs[..]) {
+        (Some(path), _) => Some(path.clone()),
+        (None, [folder]) => Some(folder.join(file_name::REPORT)),
+        (None, _) => None,
+    }
+}
+
+fn is_sweep(folder: &Path) -> bool {
+    folder.join(file_name::SWEEP).exists()
+}
