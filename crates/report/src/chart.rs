@@ -28,7 +28,8 @@ struct Svg {
 }
 
 impl Svg {
-    /// `class` is `fluid` for charts that fill their column, `fixed` for those that keep their size.
+    /// `class` is `fluid` for charts that fill their column, `medium` for those that do so up to a comfortable width, and
+    /// `fixed` for those that only shrink.
     fn new(width: f64, height: f64, class: &str, title: &str, description: &str) -> Self {
         let mut text = String::new();
         let _ = write!(

@@ -15,6 +15,15 @@ pub(crate) fn unit_interval(value: f64) -> String {
 
 /// Any figure with four significant digits; powers of ten where it is very large or very small.
 pub(crate) fn plain(value: f64) -> String {
+    significant(value, 4)
+}
+
+/// Any figure with two significant digits.
+pub(crate) fn brief(value: f64) -> String {
+    significant(value, 2)
+}
+
+fn significant(value: f64, digits: i32) -> String {
     if let Some(text) = spell_non_finite(value) {
         return text;
     }
@@ -23,10 +32,10 @@ pub(crate) fn plain(value: f64) -> String {
         return "0".to_owned();
     }
     if !(1e-4..1e7).contains(&magnitude) {
-        return format!("{value:.2e}");
+        return format!("{value:.*e}", (digits as usize).clamp(1, 3) - 1);
     }
-    let digits = (3 - magnitude.log10().floor() as i32).clamp(0, 7) as usize;
-    let text = format!("{value:.digits$}");
+    let decimals = (digits - 1 - magnitude.log10().floor() as i32).clamp(0, 7) as usize;
+    let text = format!("{value:.decimals$}");
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {

@@ -13,8 +13,8 @@ const BOTTOM: f64 = 46.0;
 /// More points than this in a curve are thinned: the chart is 540 pixels wide.
 const MOST_POINTS: usize = 360;
 
-/// Curves of at most this many points show each of them, with its value under the pointer.
-const MOST_DOTS: usize = 60;
+/// Charts of at most this many points show each of them, with its value under the pointer.
+const MOST_DOTS: usize = 240;
 
 /// What an axis counts.
 #[derive(Clone, Copy, PartialEq)]
@@ -283,7 +283,8 @@ impl Series {
         }
         svg.raw(format_args!("\"/>"));
         // The ends of a straight dashed line are no measurements.
-        if self.points.len() > MOST_DOTS || (self.dashed && self.points.len() <= 2) {
+        let all: usize = chart.series.iter().map(|series| series.points.len()).sum();
+        if all > MOST_DOTS || (self.dashed && self.points.len() <= 2) {
             return;
         }
         for &(at, value) in self.points.iter().filter(|(_, value)| value.is_finite()) {

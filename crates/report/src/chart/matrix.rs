@@ -54,7 +54,7 @@ impl MatrixChart<'_> {
             .max();
         let text_width = 10.0 + CHAR * text_width.unwrap_or(0) as f64;
         let columns = self.columns.len().max(1) as f64;
-        let cell_width = ((620.0 - left - right) / columns)
+        let cell_width = ((820.0 - left - right) / columns)
             .min(76.0)
             .max(text_width)
             .max(5.0);
@@ -127,7 +127,11 @@ impl MatrixChart<'_> {
             let class = format!("{} q{shade}", cell.class);
             svg.rect(&class, "", [x, y, width - gap, height - gap], &cell.hint);
             if !cell.text.is_empty() {
-                let class = if shade >= DARK { "in dark" } else { "in" };
+                let class = match shade {
+                    0 => "in none",
+                    DARK.. => "in dark",
+                    _ => "in",
+                };
                 let at = (x + (width - gap) / 2.0, y + height / 2.0 + 3.5);
                 svg.label(class, at, "middle", &cell.text);
             }
@@ -167,7 +171,7 @@ pub(crate) fn client_grid(title: &str, classes: &[String], counts: &[&[u32]]) ->
         format::count(largest),
         format::count(u64::from(most))
     );
-    let mut svg = Svg::new(width, height, "wide", title, &description);
+    let mut svg = Svg::new(width, height, "fixed", title, &description);
     svg.label(
         "tick",
         (left - 8.0, bars_top + 4.0),

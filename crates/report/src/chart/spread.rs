@@ -53,7 +53,7 @@ impl DotRows<'_> {
             self.unit.words(low_value),
             self.unit.words(high_value)
         );
-        let mut svg = Svg::new(WIDTH, height, "fluid", self.title, &description);
+        let mut svg = Svg::new(WIDTH, height, "medium", self.title, &description);
         draw_value_axis(
             &mut svg,
             &x,
@@ -114,7 +114,7 @@ impl Histogram<'_> {
         let y = Scale::rounded(0.0, most as f64, (bottom, top), 3.0, (0.0, f64::MAX));
 
         let description = format!("Distribution of {} over {counted} clients.", self.axis);
-        let mut svg = Svg::new(WIDTH, bottom + 42.0, "fluid", self.title, &description);
+        let mut svg = Svg::new(WIDTH, bottom + 42.0, "medium", self.title, &description);
         for &tick in y.ticks.iter().filter(|tick| tick.fract() == 0.0) {
             svg.line("grid", (left, y.at(tick)), (right, y.at(tick)));
             svg.label(

@@ -83,24 +83,29 @@ impl Comparison {
                 unfinished => format!("{} ({unfinished} not done)", cell.runs.len()),
             }));
         }
-        let share = |value: f64| format!("{value:.4}");
-        let figures: [(&str, Figure, Words); 9] = [
-            ("accuracy", |cell| cell.accuracy, share),
-            ("balanced", |cell| cell.balanced_accuracy, share),
-            ("AUROC", |cell| cell.auroc, share),
-            ("loss", |cell| cell.loss, format::plain),
-            ("best accuracy", |cell| cell.best_accuracy, share),
-            ("epsilon", |cell| cell.epsilon, format::plain),
-            ("refused", |cell| cell.refused, format::plain),
+        let share: Words = |value| format!("{value:.4}");
+        let bytes: Words = |value| format::bytes(value.max(0.0) as u64);
+        let figures: [(&str, Figure, [Words; 2]); 9] = [
+            ("accuracy", |cell| cell.accuracy, [share, share]),
+            ("balanced", |cell| cell.balanced_accuracy, [share, share]),
+            ("AUROC", |cell| cell.auroc, [share, share]),
+            ("loss", |cell| cell.loss, [format::plain, format::brief]),
+            ("best accuracy", |cell| cell.best_accuracy, [share, share]),
             (
-                "bytes up",
-                |cell| cell.bytes_up,
-                |value| format::bytes(value.max(0.0) as u64),
+                "epsilon",
+                |cell| cell.epsilon,
+                [format::plain, format::brief],
             ),
+            (
+                "refused",
+                |cell| cell.refused,
+                [format::plain, format::brief],
+            ),
+            ("bytes up", |cell| cell.bytes_up, [bytes, bytes]),
             (
                 "seconds",
                 |cell| cell.seconds,
-                |value| format!("{value:.1}"),
+                [|value| format!("{value:.1}"), |sd| format!("{sd:.1}")],
             ),
         ];
         for (name, figure, words) in figures {
@@ -218,12 +223,14 @@ impl<'a> Column<'a> {
 }
 
 impl Spread {
-    /// `mean ± sd`, in the figure's own words.
-    fn words(&self, words: Words) -> String {
+    /// `mean ± sd`, in the figure's own words; without `± sd` where all runs agree to the bit.
+    fn words(&self, [mean_words, sd_words]: [Words; 2]) -> String {
         let mut text = match (self.n, self.sd) {
             (0, _) => "not finite".to_owned(),
-            (_, Some(sd)) => format!("{} \u{b1} {}", words(self.mean), words(sd)),
-            (_, None) => words(self.mean),
+            (_, Some(sd)) if sd > 0.0 => {
+                format!("{} \u{b1} {}", mean_words(self.mean), sd_words(sd))
+            }
+            _ => mean_words(self.mean),
         };
         if self.n > 0 && self.not_finite > 0 {
             text.push_str(&format!(" ({} diverged)", self.not_finite));

@@ -68,6 +68,11 @@ fn missing_classes(table: &PartitionTable) -> Option<String> {
     }
     let held = |row: &Vec<u32>| row.iter().filter(|&&count| count > 0).count();
     let mean = table.counts.iter().map(held).sum::<usize>() as f64 / table.counts.len() as f64;
+    if partial == table.counts.len() as u64 {
+        return Some(format!(
+            "No client holds every class; a client holds {mean:.1} of the {classes} on average."
+        ));
+    }
     Some(format!(
         "{} {} at least one class; a client holds {mean:.1} of the {classes} classes on average.",
         counted(partial, "client", "clients"),
@@ -224,7 +229,7 @@ pub(super) fn confusion(record: &RunRecord) -> Option<Section> {
     section.tables.push(Table {
         head: strings(["class", "taken for", "examples", "of the class"]),
         words: 2,
-        rows: mistakes.iter().take(20).map(row).collect(),
+        rows: mistakes.iter().take(12).map(row).collect(),
         ..Table::default()
     });
     Some(section)
@@ -336,12 +341,14 @@ pub(super) fn alone(record: &RunRecord) -> Option<Section> {
         label: "a client alone".to_owned(),
         value: String::new(),
         dashed: false,
+        dot: true,
     }];
     keys.extend(references.iter().map(|line| Key {
         class: line.class.to_owned(),
         label: line.label.clone(),
         value: unit.words(line.value),
         dashed: line.dashed,
+        dot: false,
     }));
     let mut section = Section {
         heading: "What the federation gives to each client",
@@ -353,10 +360,13 @@ pub(super) fn alone(record: &RunRecord) -> Option<Section> {
         .filter(|value| value.is_finite())
     {
         let gain = rows.iter().filter(|&&(_, alone)| alone < federated).count();
+        let whom = match (gain, rows.len()) {
+            (gain, all) if gain == all && all > 1 => "every client".to_owned(),
+            (gain, all) => format!("{gain} of the {}", counted(all as u64, "client", "clients")),
+        };
         section.sentences.push(format!(
-            "The federated model does better on the common test set than {gain} of the {} would with a model trained on \
-             their own examples only.",
-            counted(rows.len() as u64, "client", "clients")
+            "On the common test set the federated model does better than {whom} would with a model trained on their own \
+             examples only."
         ));
     }
     section.figures.push(Figure {

@@ -156,16 +156,23 @@ fn curves(comparison: &Comparison, ranked: &[usize]) -> Option<Section> {
         row.test_auroc
     });
     let loss: Quantity = ("Test loss", "test loss", Unit::Plain, |row| row.test_loss);
+    // Few curves keep the order in which they were given; of many, the best are told apart.
+    let order: Vec<usize> = if ranked.len() <= COLOURS {
+        (0..ranked.len()).collect()
+    } else {
+        ranked.iter().copied().take(MOST_CURVES).collect()
+    };
     let mut figures = Vec::new();
     for quantity in [accuracy, auroc, loss] {
-        figures.extend(figure(comparison, ranked, &quantity, false));
-        figures.extend(figure(comparison, ranked, &quantity, true));
+        figures.extend(figure(comparison, &order, &quantity, false));
+        figures.extend(figure(comparison, &order, &quantity, true));
     }
     if figures.is_empty() {
         return None;
     }
     let mut section = Section {
         heading: "How they learned",
+        keys: legend(comparison, &order),
         figures,
         ..Section::default()
     };
@@ -187,26 +194,42 @@ fn curves(comparison: &Comparison, ranked: &[usize]) -> Option<Section> {
     Some(section)
 }
 
+fn class(place: usize) -> String {
+    if place < COLOURS {
+        format!("s{place}")
+    } else {
+        "rest".to_owned()
+    }
+}
+
+/// One legend for all the charts.
+fn legend(comparison: &Comparison, order: &[usize]) -> Vec<Key> {
+    let key = |(place, &index): (usize, &usize)| {
+        let cell = &comparison.cells[index];
+        let value = cell
+            .headline(comparison.metric)
+            .map(|spread| words(comparison.metric, spread.mean));
+        Key {
+            class: class(place),
+            label: format::shortened(&cell.label, MOST_LABEL),
+            value: value.unwrap_or_default(),
+            dashed: false,
+            dot: false,
+        }
+    };
+    order.iter().take(COLOURS).enumerate().map(key).collect()
+}
+
 fn figure(
     comparison: &Comparison,
-    ranked: &[usize],
+    order: &[usize],
     &(heading, label, unit, value): &Quantity,
     by_bytes: bool,
 ) -> Option<Figure> {
-    // Few curves keep the order in which they were given; of many, the best are told apart.
-    let order: Vec<usize> = if ranked.len() <= COLOURS {
-        (0..ranked.len()).collect()
-    } else {
-        ranked.iter().copied().take(MOST_CURVES).collect()
-    };
     let mut series = Vec::new();
     for (place, &index) in order.iter().enumerate() {
         let cell = &comparison.cells[index];
-        let class = if place < COLOURS {
-            format!("s{place}")
-        } else {
-            "rest".to_owned()
-        };
+        let class = class(place);
         let (points, band) = mean_curve(comparison, cell, value, by_bytes);
         if !points.is_empty() {
             let label = format::shortened(&cell.label, MOST_LABEL);
@@ -222,19 +245,6 @@ fn figure(
     if series.is_empty() {
         return None;
     }
-    let keys = series
-        .iter()
-        .filter(|series| series.class != "rest")
-        .map(|series| Key {
-            class: series.class.clone(),
-            label: series.label.clone(),
-            value: series
-                .points
-                .last()
-                .map_or_else(String::new, |&(_, y)| unit.words(y)),
-            dashed: false,
-        });
-    let keys = keys.collect();
     // The best and the named lie on top.
     series.reverse();
     let x = if by_bytes {
@@ -263,9 +273,8 @@ fn figure(
     .draw()?;
     Some(Figure {
         heading,
-        keys,
         svg,
-        note: String::new(),
+        ..Figure::default()
     })
 }
 
@@ -386,7 +395,7 @@ fn grid(comparison: &Comparison) -> Option<Section> {
     let heading = format!("Mean final {name}");
     let svg = MatrixChart {
         title: &heading,
-        description: format!("{name} by {row_key} and {column_key}; darker is better."),
+        description: format!("{name} by {row_key} and {column_key}; a stronger shade is better."),
         axes: (
             short_key(&comparison.keys, row_key),
             short_key(&comparison.keys, column_key),
@@ -397,7 +406,7 @@ fn grid(comparison: &Comparison) -> Option<Section> {
         ends: ("", Vec::new()),
     }
     .draw();
-    let note = "Darker is better.".to_owned();
+    let note = "A stronger shade is better.".to_owned();
     let figure = Figure {
         heading,
         keys: Vec::new(),

@@ -134,7 +134,11 @@ fn over_rounds(record: &RunRecord, quantity: &Quantity) -> Option<Figure> {
         marks,
     )?;
     if !marks.is_empty() {
-        figure.note = "Triangles on the axis mark abandoned rounds.".to_owned();
+        let note = format!(
+            "{} Triangles on the axis mark abandoned rounds.",
+            figure.note
+        );
+        figure.note = note.trim().to_owned();
     }
     Some(figure)
 }
@@ -263,6 +267,7 @@ fn figure(
             label: series.label.clone(),
             value: quantity.unit.words(last.1),
             dashed: series.dashed,
+            dot: false,
         })
     });
     let keys = keys.collect();

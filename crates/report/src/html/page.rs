@@ -40,6 +40,8 @@ pub(super) struct Section {
     pub(super) heading: &'static str,
     pub(super) sentences: Vec<String>,
     pub(super) bullets: Vec<String>,
+    /// A legend for all figures.
+    pub(super) keys: Vec<Key>,
     pub(super) figures: Vec<Figure>,
     /// Figures one below the other instead of two in a row.
     pub(super) wide: bool,
@@ -65,6 +67,8 @@ pub(super) struct Key {
     pub(super) label: String,
     pub(super) value: String,
     pub(super) dashed: bool,
+    /// A dot instead of a line.
+    pub(super) dot: bool,
 }
 
 #[derive(Default)]

@@ -92,7 +92,7 @@ fn distance(metric: HeadlineMetric, ours: f64, theirs: f64) -> String {
 fn signed(metric: HeadlineMetric, gap: f64) -> String {
     let sign = if gap < 0.0 { "\u{2212}" } else { "+" };
     match metric {
-        HeadlineMetric::Accuracy => format!("{sign}{:.1}\u{a0}points", gap.abs() * 100.0),
+        HeadlineMetric::Accuracy => format!("{sign}{:.1}", gap.abs() * 100.0),
         HeadlineMetric::Auroc => format!("{sign}{:.3}", gap.abs()),
     }
 }
@@ -123,12 +123,12 @@ fn lead(record: &RunRecord) -> Vec<String> {
         partition => format!(" (partition: {partition})"),
     };
     let set_up = format!(
-        "{} trained one model together without pooling their data: {}, {} over {} of {}{shared}.",
+        "{} trained one model ({}, {}) together on {}, without pooling their {}{shared}.",
         capitalised(&counted(u64::from(data.clients), "client", "clients")),
         model.kind,
         counted(model.parameters, "parameter", "parameters"),
-        counted(data.train, "training example", "training examples"),
-        data.dataset
+        data.dataset,
+        counted(data.train, "training example", "training examples")
     );
     let metric = summary.metric;
     let tests = counted(data.test, "test example", "test examples");
@@ -225,14 +225,25 @@ fn tiles(record: &RunRecord) -> Vec<Tile> {
             .final_
             .value(metric)
             .filter(|value| value.is_finite());
-        for (name, label, what) in [
-            (CENTRALISED, "Against pooled data", "pooled data"),
-            (LOCAL, "Against training alone", "mean client alone"),
+        for (name, labels, what) in [
+            (
+                CENTRALISED,
+                ["Points against pooled data", "AUROC against pooled data"],
+                "pooled data",
+            ),
+            (
+                LOCAL,
+                [
+                    "Points against training alone",
+                    "AUROC against training alone",
+                ],
+                "mean client alone",
+            ),
         ] {
             if let (Some(value), Some(theirs)) = (value, baseline(summary, name)) {
                 let note = format!("{what}: {}", words(metric, theirs));
                 tiles.push(Tile {
-                    name: label,
+                    name: labels[usize::from(metric == HeadlineMetric::Auroc)],
                     value: signed(metric, value - theirs),
                     note,
                 });
@@ -244,11 +255,7 @@ fn tiles(record: &RunRecord) -> Vec<Tile> {
     tiles.push(Tile {
         name: "Communication",
         value: format::bytes(up.saturating_add(down)),
-        note: format!(
-            "{} to the server, {} from it",
-            format::bytes(up),
-            format::bytes(down)
-        ),
+        note: format!("{} up, {} down", format::bytes(up), format::bytes(down)),
     });
     let refused: u64 = record.rounds.iter().map(|row| u64::from(row.refused)).sum();
     let accepted: u64 = record
@@ -353,8 +360,8 @@ fn trust(record: &RunRecord) -> Section {
     section.bullets.clone_from(&summary.trust);
     match summary.privacy.as_ref().filter(|privacy| !privacy.is_null()) {
         None => section.sentences.push(
-            "No differential privacy was used: nothing limits what the model, or an update, can give away about a \
-             single training example."
+            "No differential privacy was used: no formal guarantee limits what the model, or an update, can give away about \
+             a single training example."
                 .to_owned(),
         ),
         Some(privacy) => {
