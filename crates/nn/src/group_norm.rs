@@ -130,8 +130,8 @@ pub(crate) fn backward_parameters(
     }
 }
 
-/// Independent partial sums, so that the compiler can keep them in one vector register.
-const LANES: usize = 16;
+/// Independent partial sums, so that the compiler can keep them in vector registers (of any processor: more would spill).
+const LANES: usize = 8;
 
 fn moments_of(x: &[f32]) -> Moments {
     let len = x.len() as f32;
@@ -145,34 +145,32 @@ fn moments_of(x: &[f32]) -> Moments {
 }
 
 fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0_f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+    for block in blocks {
+        for (lane, &x) in lanes.iter_mut().zip(block) {
             *lane += f(x);
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
 /// The sums of `dy` and of `dy h` over one channel.
 fn sums(x: &[f32], dy: &[f32], m: Moments) -> (f32, f32) {
-    let mut plain = [0.0_f32; LANES];
-    let mut product = [0.0_f32; LANES];
-    let (x_chunks, dy_chunks) = (x.chunks_exact(LANES), dy.chunks_exact(LANES));
-    let (mut sum, mut sum_h) = (0.0, 0.0);
-    for (&x, &dy) in x_chunks.remainder().iter().zip(dy_chunks.remainder()) {
-        sum += dy;
-        sum_h += dy * (x - m.mean);
-    }
-    for (x, dy) in x_chunks.zip(dy_chunks) {
-        for lane in 0..LANES {
-            plain[lane] += dy[lane];
-            product[lane] += dy[lane] * (x[lane] - m.mean);
+    // Two loops: one loop over two arrays of sums is not turned into vectors.
+    let sum = sum_by(dy, |dy| dy);
+    let (x_blocks, x_rest) = x.as_chunks::<LANES>();
+    let (dy_blocks, dy_rest) = dy.as_chunks::<LANES>();
+    let mut lanes = [0.0_f32; LANES];
+    for (x, dy) in x_blocks.iter().zip(dy_blocks) {
+        for ((lane, &x), &dy) in lanes.iter_mut().zip(x).zip(dy) {
+            *lane += dy * (x - m.mean);
         }
     }
-    sum += plain.iter().sum::<f32>();
-    sum_h += product.iter().sum::<f32>();
-    (sum, sum_h * m.inverse_deviation)
+    let rest = x_rest
+        .iter()
+        .zip(dy_rest)
+        .map(|(&x, &dy)| dy * (x - m.mean));
+    let product = lanes.iter().sum::<f32>() + rest.sum::<f32>();
+    (sum, product * m.inverse_deviation)
 }
