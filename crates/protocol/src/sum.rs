@@ -119,8 +119,9 @@ pub enum Unfit {
 
 /// Index of the first entry that is not finite, or whose product with `weight` is too large for the sum.
 fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
-    let limit = ExactSum::limit(weight);
-    let unfit = |value: &f32| value.is_nan() || f64::from(value.abs()) >= limit;
+    // In f32, the type of the entries: rounding the limit up by an ulp is far inside the integers' headroom.
+    let limit = ExactSum::limit(weight) as f32;
+    let unfit = |value: &f32| value.is_nan() || value.abs() >= limit;
     // Whole blocks first: no early exit inside, so that the scan runs at memory speed.
     for (block, chunk) in values.chunks(1024).enumerate() {
         if chunk.iter().fold(false, |bad, value| bad | unfit(value)) {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cloister_protocol::ServerState;
@@ -59,7 +60,7 @@ fn floats(values: &[f32]) -> Bytes<'_> {
     Bytes {
         dtype: Dtype::F32,
         shape: [values.len()],
-        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        bytes: little_endian(values, |value| value.to_le_bytes()),
     }
 }
 
@@ -67,7 +68,47 @@ fn counts(values: &[u32]) -> Bytes<'_> {
     Bytes {
         dtype: Dtype::U32,
         shape: [values.len()],
-        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        bytes: little_endian(values, |value| value.to_le_bytes()),
+    }
+}
+
+/// Into a buffer of the right size, so that on a little-endian machine it is one copy.
+fn little_endian<T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; 4]) -> Cow<'static, [u8]> {
+    let mut buffer = vec![0; 4 * values.len()];
+    for (word, value) in buffer.as_chunks_mut().0.iter_mut().zip(values) {
+        *word = bytes(*value);
+    }
+    Cow::Owned(buffer)
+}
+
+/// Writes checkpoints behind the back of the next round: one at a time, each durable before the next is begun. A crash
+/// in between costs a round, never the run.
+#[derive(Debug, Default)]
+pub(crate) struct Writer(Option<JoinHandle<Result<(), SimError>>>);
+
+impl Writer {
+    /// Begins to write `checkpoint`, once the one before is on the disk.
+    pub(crate) fn write(&mut self, folder: &Path, checkpoint: Checkpoint) -> Result<(), SimError> {
+        self.wait()?;
+        let folder = folder.to_owned();
+        self.0 = Some(thread::spawn(move || checkpoint.write(&folder)));
+        Ok(())
+    }
+
+    /// Waits until the last checkpoint is on the disk.
+    pub(crate) fn wait(&mut self) -> Result<(), SimError> {
+        match self.0.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Only on the way out of an error, which is the one to report.
+        let _ = self.wait();
     }
 }
 

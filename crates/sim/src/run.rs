@@ -84,6 +84,7 @@ pub fn run(
     }));
     while !run.server.is_finished() {
         if options.stop.load(Ordering::Relaxed) {
+            run.checkpoints.wait()?;
             return Ok(run.outcome(None));
         }
         run.round(observe)?;
@@ -97,6 +98,7 @@ struct Run<'a> {
     server: Server,
     clients: Vec<Client>,
     writer: RunWriter,
+    checkpoints: checkpoint::Writer,
     config_sha256: String,
     virtual_now: Duration,
     participations: Vec<u32>,
@@ -158,6 +160,7 @@ impl<'a> Run<'a> {
             } else {
                 RunWriter::create(folder, &config)?
             },
+            checkpoints: checkpoint::Writer::default(),
             participations: vec![0; clients.len()],
             refusals: vec![0; clients.len()],
             clients,
@@ -219,15 +222,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Result<(), SimError> {
-        Checkpoint {
+    fn checkpoint(&mut self) -> Result<(), SimError> {
+        let checkpoint = Checkpoint {
             server: self.server.state(),
             config_sha256: self.config_sha256.clone(),
             virtual_now: self.virtual_now,
             participations: self.participations.clone(),
             refusals: self.refusals.clone(),
-        }
-        .write(&self.options.folder)
+        };
+        self.checkpoints.write(&self.options.folder, checkpoint)
     }
 
     fn round(&mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<(), SimError> {
@@ -461,6 +464,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<Outcome, SimError> {
+        self.checkpoints.wait()?;
         let global = self.server.global().clone();
         let threads = self.options.threads;
         let evaluation = match self.last_evaluation.take() {
