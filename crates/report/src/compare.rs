@@ -24,6 +24,8 @@ pub struct Comparison {
     pub keys: Vec<String>,
     /// The metric by which to judge: that of the runs if they agree, else accuracy.
     pub metric: HeadlineMetric,
+    /// Whether cells go by the names of their runs, because their settings are the same or differ in too many keys.
+    pub named: bool,
     /// The runs, in the order given.
     pub runs: Vec<ComparedRun>,
     /// The runs grouped by their settings, in order of first appearance.
@@ -222,17 +224,34 @@ impl Comparison {
             }
             groups[place].1.push(index);
         }
+        let named = keys.is_empty() || (keys.len() > 2 && told_apart_by_name(&runs, &groups));
         let cells = groups
             .into_iter()
-            .map(|(settings, members)| cell(&keys, &runs, settings, members));
-        let cells = cells.collect();
+            .map(|(settings, members)| {
+                cell(if named { &[] } else { &keys }, &runs, settings, members)
+            })
+            .collect();
         Self {
             keys,
             metric,
+            named,
             runs,
             cells,
         }
     }
+}
+
+/// Whether each group has one name of its own.
+fn told_apart_by_name(runs: &[ComparedRun], groups: &[(&[String], Vec<usize>)]) -> bool {
+    let mut names = BTreeSet::new();
+    let mut own = |members: &[usize]| {
+        let [first, rest @ ..] = members else {
+            return false;
+        };
+        let name = &runs[*first].name;
+        rest.iter().all(|&other| &runs[other].name == name) && names.insert(name)
+    };
+    groups.iter().all(|(_, members)| own(members))
 }
 
 fn cell(

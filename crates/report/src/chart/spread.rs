@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::{CHAR, Px, Svg};
 use crate::format;
 
-const WIDTH: f64 = 540.0;
+const WIDTH: f64 = 450.0;
 const MOST_LABEL: usize = 20;
 
 /// A vertical line to compare with.

@@ -67,7 +67,7 @@ impl Comparison {
     pub(crate) fn columns(&self) -> Vec<Column<'_>> {
         const WIDEST: usize = 48;
         let mut columns = Vec::new();
-        if self.keys.is_empty() {
+        if self.named {
             columns.push(Column::words("run", |cell| {
                 format::shortened(&cell.label, WIDEST)
             }));

@@ -42,7 +42,7 @@ pub(super) fn page(comparison: &Comparison) -> Page {
     Page {
         over: "Comparison".to_owned(),
         title: match comparison.keys.as_slice() {
-            [] => counted(runs, "run", "runs"),
+            _ if comparison.named => counted(runs, "run", "runs"),
             keys => {
                 let short: Vec<&str> = keys
                     .iter()
