@@ -229,6 +229,7 @@ fn digits() -> Result<Content, DataError> {
         labels.push(u32::from(byte(row, shape.len())?));
     }
     let train = Images {
+        file: FILE.to_owned(),
         shape,
         owners: Owners::new(None, labels.len()),
         pixels: Pixels::Bytes(pixels),

@@ -1,5 +1,7 @@
 //! The checked table of examples that everything else works on.
 
+use std::fmt;
+
 use crate::error::DataError;
 
 /// Most values that a dataset may name classes or sites; beyond it a column of numbers was mistaken for labels.
@@ -38,8 +40,8 @@ impl ExampleShape {
     }
 }
 
-impl std::fmt::Display for ExampleShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ExampleShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}x{}", self.channels, self.height, self.width)
     }
 }
@@ -57,7 +59,7 @@ pub struct Sites {
 ///
 /// The fields agree by construction: [`Dataset::new`] checks lengths, label and site ranges and that every feature is
 /// a finite number, so that whoever holds a `Dataset` need not.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Dataset {
     name: String,
     shape: ExampleShape,
@@ -212,6 +214,19 @@ impl Dataset {
             counts[label as usize] += 1;
         }
         counts
+    }
+}
+
+impl fmt::Debug for Dataset {
+    /// Name and sizes: the values of a large set would fill a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataset")
+            .field("name", &self.name)
+            .field("rows", &self.labels.len())
+            .field("shape", &self.shape)
+            .field("classes", &self.classes.len())
+            .field("sites", &self.sites.as_ref().map(|sites| &sites.names))
+            .finish_non_exhaustive()
     }
 }
 

@@ -61,7 +61,7 @@ fn value(
     }
 }
 
-fn is_missing(config: &DataConfig, cell: &str) -> bool {
+pub(crate) fn is_missing(config: &DataConfig, cell: &str) -> bool {
     config.missing.iter().any(|token| token == cell)
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Origin {
 /// Images of one part, before classes are mapped and values normalised.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
+    /// The first file that holds pixels, for errors about them.
+    pub(crate) file: String,
     pub(crate) shape: ExampleShape,
     pub(crate) pixels: Pixels,
     /// The value that `unit` maps to 1.
@@ -48,20 +50,11 @@ impl Images {
 
     /// Takes in the images of another file.
     pub(crate) fn append(&mut self, other: Self) -> Result<(), DataError> {
-        let file = |images: &Self| {
-            images
-                .origins
-                .first()
-                .map(|o| o.file.clone())
-                .unwrap_or_default()
-        };
-        let mismatch = |reason: String| DataError::malformed(&file(&other), Place::File, reason);
+        let mismatch = |reason: String| DataError::malformed(&other.file, Place::File, reason);
         if other.shape != self.shape {
             let reason = format!(
                 "examples of {}, but those of {} are {}",
-                other.shape,
-                file(self),
-                self.shape
+                other.shape, self.file, self.shape
             );
             return Err(mismatch(reason));
         }
@@ -73,7 +66,7 @@ impl Images {
             _ => {
                 return Err(mismatch(format!(
                     "values of another type than those of {}",
-                    file(self)
+                    self.file
                 )));
             }
         }
@@ -129,17 +122,17 @@ impl Images {
         }
     }
 
-    /// The values of the chosen rows, multiplied by `factor`.
-    fn values(&self, rows: &[u32], factor: f32) -> Vec<f32> {
+    /// The values of the chosen rows, divided by `white` (correctly rounded, as a reciprocal would not be).
+    fn values(&self, rows: &[u32], white: f32) -> Vec<f32> {
         let mut values = Vec::with_capacity(rows.len() * self.shape.len());
         for &row in rows {
             let range = self.row_range(row);
             match &self.pixels {
                 Pixels::Bytes(bytes) => {
-                    values.extend(bytes[range].iter().map(|&byte| f32::from(byte) * factor));
+                    values.extend(bytes[range].iter().map(|&byte| f32::from(byte) / white));
                 }
                 Pixels::Numbers(numbers) => {
-                    values.extend(numbers[range].iter().map(|&number| number * factor));
+                    values.extend(numbers[range].iter().map(|&number| number / white));
                 }
             }
         }
@@ -212,30 +205,22 @@ impl ImageSet {
         if let Some(test) = &self.test
             && (test.shape != self.train.shape || test.white != self.train.white)
         {
-            let file = test
-                .origins
-                .first()
-                .map_or("test part", |origin| &origin.file);
             let reason = format!(
                 "test examples of {}, training examples of {}",
                 test.shape, self.train.shape
             );
-            return Err(DataError::malformed(file, Place::File, reason));
+            return Err(DataError::malformed(&test.file, Place::File, reason));
         }
         for images in std::iter::once(&self.train).chain(&self.test) {
             let bytes = images.rows() as u64 * images.shape.len() as u64 * 4;
             if bytes > config.max_bytes {
-                let file = images
-                    .origins
-                    .first()
-                    .map_or("images", |origin| &origin.file);
                 let reason = format!(
                     "{} examples of {} take {bytes} bytes, more than data.max_bytes = {}",
                     images.rows(),
                     images.shape,
                     config.max_bytes
                 );
-                return Err(DataError::too_large(file, reason));
+                return Err(DataError::too_large(&images.file, reason));
             }
         }
         Ok(())
@@ -300,13 +285,13 @@ impl ImageSet {
         let duplicates = Duplicates::count((&self.train, &train), (test_images, &test));
         notes.extend(duplicates.notes(train.len(), test.len()));
 
-        let factor = match config.normalise {
+        let white = match config.normalise {
             Normalise::None => 1.0,
-            Normalise::Unit | Normalise::Standard => self.train.white.recip(),
+            Normalise::Unit | Normalise::Standard => self.train.white,
         };
-        let mut test_values = test_images.values(&test, factor);
+        let mut test_values = test_images.values(&test, white);
         self.test = None;
-        let mut train_values = self.train.values(&train, factor);
+        let mut train_values = self.train.values(&train, white);
         let shape = self.train.shape;
         drop(self);
         if config.normalise == Normalise::Standard {

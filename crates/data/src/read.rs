@@ -48,6 +48,11 @@ fn is_gzip(head: &[u8]) -> bool {
     head.starts_with(&[0x1f, 0x8b])
 }
 
+fn damaged_gzip(file: &str, at: usize, error: &io::Error) -> DataError {
+    let reason = format!("damaged gzip stream: {error}");
+    DataError::malformed(file, Place::Byte(at as u64), reason)
+}
+
 /// Decompresses `bytes` if they are gzip (told by content); otherwise hands them back.
 ///
 /// # Errors
@@ -61,10 +66,7 @@ pub(crate) fn gunzip(file: &str, bytes: Vec<u8>, max_bytes: u64) -> Result<Vec<u
     MultiGzDecoder::new(&bytes[..])
         .take(cap.saturating_add(1))
         .read_to_end(&mut content)
-        .map_err(|error| {
-            let place = Place::Byte(content.len() as u64);
-            DataError::malformed(file, place, format!("damaged gzip stream: {error}"))
-        })?;
+        .map_err(|error| damaged_gzip(file, content.len(), &error))?;
     if content.len() as u64 > cap {
         return Err(over_cap(file, cap, max_bytes));
     }
@@ -96,7 +98,10 @@ pub(crate) fn content(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DataError>
 
 /// The first bytes of a file's decompressed content.
 ///
-/// A damaged gzip stream gives what could be read: the format is judged first, the damage when the file is read.
+/// A gzip stream with damage further on gives what comes before it: the damage is named when the file is read.
+///
+/// # Errors
+/// [`DataError::Read`], and [`DataError::Malformed`] for a gzip stream that is damaged from the start.
 pub(crate) fn sample(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut file = File::open(path).map_err(|error| read_error(path, error))?;
     let mut head = Vec::new();
@@ -107,10 +112,13 @@ pub(crate) fn sample(path: &Path) -> Result<Vec<u8>, DataError> {
     if is_gzip(&head) {
         let mut content = Vec::new();
         let whole_file = io::Cursor::new(head).chain(file);
-        // The error is left for the full read, which can say more.
-        let _ = MultiGzDecoder::new(whole_file)
+        let result = MultiGzDecoder::new(whole_file)
             .take(SAMPLE)
             .read_to_end(&mut content);
+        if let (Err(error), true) = (result, content.is_empty()) {
+            let file = path.display().to_string();
+            return Err(damaged_gzip(&file, 0, &error));
+        }
         return Ok(content);
     }
     Ok(head)

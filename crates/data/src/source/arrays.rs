@@ -123,6 +123,7 @@ fn idx_pair(labels: IdxFile, images: IdxFile, owner: Option<&str>) -> Result<Ima
         .map(|&label| u32::from(label))
         .collect();
     Ok(Images {
+        file: image_file,
         shape,
         pixels: Pixels::Bytes(pixels),
         white: 255.0,
@@ -155,6 +156,7 @@ pub(super) fn cifar10(
         let content = read::content(path, config.max_bytes)?;
         let (labels, pixels) = decode::cifar10(&file, &content, names.len())?;
         into.push(Piece::Images(Images {
+            file: file.clone(),
             shape: ExampleShape {
                 channels: 3,
                 height: 32,
@@ -341,6 +343,7 @@ fn npz_pair(
         }
     };
     Ok(Images {
+        file: image_file,
         shape,
         pixels,
         white,

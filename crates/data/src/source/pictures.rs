@@ -72,6 +72,7 @@ pub(super) fn read(
         )?);
     }
     let images = Images {
+        file: root.display().to_string(),
         shape,
         pixels: Pixels::Bytes(pixels),
         white: 255.0,

@@ -1,0 +1,25 @@
+//! NumPy arrays, alone and in archives, within a limit of 16 MiB.
+#![no_main]
+
+use cloister_data::decode::{self, NpyArray, NpyValues};
+use libfuzzer_sys::fuzz_target;
+
+fn check(array: &NpyArray) {
+    let len = match &array.values {
+        NpyValues::Bytes(bytes) => bytes.len(),
+        NpyValues::Numbers(numbers) => {
+            assert!(numbers.iter().all(|number| number.is_finite()));
+            numbers.len()
+        }
+    };
+    assert_eq!(array.shape.iter().product::<usize>(), len);
+}
+
+fuzz_target!(|content: &[u8]| {
+    if let Ok(array) = decode::npy("fuzz", content) {
+        check(&array);
+    }
+    if let Ok(arrays) = decode::npz("fuzz", content, 16 << 20, |_| true) {
+        arrays.values().for_each(check);
+    }
+});
