@@ -511,3 +511,38 @@ fn a_sweep_is_compared_by_its_own_keys_and_keeps_its_failures() {
         "seven finished runs of the sweep and one of them again"
     );
 }
+
+#[test]
+fn tables_and_figures_that_no_writer_wrote_do_not_panic() {
+    let mut odd = record("odd", "not = [toml", 1, &[f64::MAX, -f64::MAX, 0.0]);
+    odd.rounds[0].bytes_up = u64::MAX;
+    odd.rounds[1].bytes_down = u64::MAX;
+    odd.rounds[2].cohort = u32::MAX;
+    odd.rounds[2].seconds = f64::NEG_INFINITY;
+    let names: Vec<String> = (0..30).map(|name| name.to_string()).collect();
+    let ragged = vec![vec![u32::MAX; 40], vec![], vec![0; 3]];
+    odd.partition = Some(PartitionTable {
+        clients: names.clone(),
+        classes: names.clone(),
+        counts: ragged,
+    });
+    odd.confusion = Some(ConfusionTable {
+        classes: names[..2].to_vec(),
+        counts: vec![vec![u64::MAX; 3]; 3],
+    });
+    odd.baselines.insert("centralised".to_owned(), Vec::new());
+    odd.clients = Some(Vec::new());
+    assert_inert(&html::run_page(&odd).unwrap());
+    odd.partition = Some(PartitionTable {
+        clients: Vec::new(),
+        classes: Vec::new(),
+        counts: Vec::new(),
+    });
+    odd.confusion = Some(ConfusionTable {
+        classes: Vec::new(),
+        counts: Vec::new(),
+    });
+    assert_inert(&html::run_page(&odd).unwrap());
+    assert_inert(&html::comparison_page(&Comparison::of_runs(&[odd.clone(), odd])).unwrap());
+    assert_inert(&html::comparison_page(&Comparison::of_runs(&[])).unwrap());
+}

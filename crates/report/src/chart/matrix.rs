@@ -76,27 +76,7 @@ impl MatrixChart<'_> {
         let middle = left + columns * cell_width / 2.0;
         svg.label("tick", (middle, 13.0), "middle", self.axes.1);
         svg.label("tick", (left - 8.0, top - 8.0), "end", self.axes.0);
-        let column_step = every(CHAR * 2.5, cell_width);
-        for (index, name) in self.columns.iter().enumerate().step_by(column_step) {
-            let x = left + (index as f64 + 0.5) * cell_width;
-            let name = format::shortened(name, MOST_LABEL);
-            if slanted {
-                svg.raw(format_args!(
-                    "<text class=\"tick\" text-anchor=\"start\" transform=\"translate({} {})rotate(-38)\">{}</text>",
-                    Px(x),
-                    Px(top - 7.0),
-                    format::escaped(&name)
-                ));
-            } else {
-                svg.label("tick", (x, top - 8.0), "middle", &name);
-            }
-        }
-        if !self.ends.1.is_empty() {
-            let x = left + columns * cell_width + 10.0;
-            if !slanted {
-                svg.label("tick", (x, top - 8.0), "start", self.ends.0);
-            }
-        }
+        self.draw_head(&mut svg, [left, top, cell_width], slanted);
         let row_step = every(13.0, cell_height);
         for (index, name) in self.rows.iter().enumerate() {
             let y = top + index as f64 * cell_height;
@@ -112,6 +92,29 @@ impl MatrixChart<'_> {
             self.draw_row(&mut svg, index, [left, y, cell_width, cell_height]);
         }
         svg.finish()
+    }
+
+    /// The names of the columns, slanted where they would touch.
+    fn draw_head(&self, svg: &mut Svg, [left, top, cell_width]: [f64; 3], slanted: bool) {
+        let step = every(CHAR * 2.5, cell_width);
+        for (index, name) in self.columns.iter().enumerate().step_by(step) {
+            let x = left + (index as f64 + 0.5) * cell_width;
+            let name = format::shortened(name, MOST_LABEL);
+            if slanted {
+                svg.raw(format_args!(
+                    "<text class=\"tick\" text-anchor=\"start\" transform=\"translate({} {})rotate(-38)\">{}</text>",
+                    Px(x),
+                    Px(top - 7.0),
+                    format::escaped(&name)
+                ));
+            } else {
+                svg.label("tick", (x, top - 8.0), "middle", &name);
+            }
+        }
+        if !self.ends.1.is_empty() && !slanted {
+            let x = left + self.columns.len() as f64 * cell_width + 10.0;
+            svg.label("tick", (x, top - 8.0), "start", self.ends.0);
+        }
     }
 
     fn draw_row(&self, svg: &mut Svg, index: usize, [left, y, width, height]: [f64; 4]) {
@@ -184,19 +187,11 @@ pub(crate) fn client_grid(title: &str, classes: &[String], counts: &[&[u32]]) ->
         (left, bars_top + bars),
         (width - 8.0, bars_top + bars),
     );
-    let gap = if column > 6.0 { 1.0 } else { 0.0 };
-    svg.raw(format_args!("<path class=\"fill q6\" d=\""));
-    for (client, &size) in sizes.iter().enumerate() {
-        let bar = bars * size as f64 / largest as f64;
-        cell_path(
-            &mut svg,
-            left + client as f64 * column,
-            bars_top + bars - bar,
-            column - gap,
-            bar,
-        );
-    }
-    svg.raw(format_args!("\"/>"));
+    draw_bars(
+        &mut svg,
+        &sizes,
+        [left, bars_top + bars, column, bars / largest as f64],
+    );
     let step = every(13.0, row);
     for (index, name) in classes.iter().enumerate().step_by(step) {
         let y = top + (index as f64 + 0.5) * row + 4.0;
@@ -207,19 +202,7 @@ pub(crate) fn client_grid(title: &str, classes: &[String], counts: &[&[u32]]) ->
             &format::shortened(name, MOST_LABEL),
         );
     }
-    let vertical_gap = if row > 6.0 { 1.0 } else { 0.0 };
-    for level in 0..=SHADES as u32 {
-        svg.raw(format_args!("<path class=\"fill q{level}\" d=\""));
-        for (client, counts) in counts.iter().enumerate() {
-            for (class, &count) in counts.iter().enumerate() {
-                if shade(f64::from(count) / f64::from(most)) == level {
-                    let (x, y) = (left + client as f64 * column, top + class as f64 * row);
-                    cell_path(&mut svg, x, y, column - gap, row - vertical_gap);
-                }
-            }
-        }
-        svg.raw(format_args!("\"/>"));
-    }
+    draw_shades(&mut svg, counts, most, [left, top, column, row]);
     let middle = left + counts.len() as f64 * column / 2.0;
     svg.label(
         "tick",
@@ -230,7 +213,38 @@ pub(crate) fn client_grid(title: &str, classes: &[String], counts: &[&[u32]]) ->
     svg.finish()
 }
 
-fn cell_path(svg: &mut Svg, x: f64, y: f64, width: f64, height: f64) {
+/// One bar a client, standing on `bottom`.
+fn draw_bars(svg: &mut Svg, sizes: &[u64], [left, bottom, column, scale]: [f64; 4]) {
+    svg.raw(format_args!("<path class=\"fill q6\" d=\""));
+    for (client, &size) in sizes.iter().enumerate() {
+        let (x, height) = (left + client as f64 * column, scale * size as f64);
+        cell_path(svg, [x, bottom - height, column - gap(column), height]);
+    }
+    svg.raw(format_args!("\"/>"));
+}
+
+/// Clients x classes, one path a shade.
+fn draw_shades(svg: &mut Svg, counts: &[&[u32]], most: u32, [left, top, column, row]: [f64; 4]) {
+    for level in 0..=SHADES as u32 {
+        svg.raw(format_args!("<path class=\"fill q{level}\" d=\""));
+        for (client, counts) in counts.iter().enumerate() {
+            for (class, &count) in counts.iter().enumerate() {
+                if shade(f64::from(count) / f64::from(most)) == level {
+                    let (x, y) = (left + client as f64 * column, top + class as f64 * row);
+                    cell_path(svg, [x, y, column - gap(column), row - gap(row)]);
+                }
+            }
+        }
+        svg.raw(format_args!("\"/>"));
+    }
+}
+
+/// Narrow cells touch.
+fn gap(size: f64) -> f64 {
+    if size > 6.0 { 1.0 } else { 0.0 }
+}
+
+fn cell_path(svg: &mut Svg, [x, y, width, height]: [f64; 4]) {
     svg.raw(format_args!(
         "M{} {}h{}v{}h{}z",
         Px(x),

@@ -135,7 +135,8 @@ fn client_columns(table: &PartitionTable, sizes: &[u64]) -> Figure {
     let rank = |place: usize| place * (order.len() - 1) / (shown - 1).max(1);
     let classes = &table.classes[..table.classes.len().min(MOST_CLASSES)];
     let counts: Vec<&[u32]> = (0..shown)
-        .map(|place| &table.counts[order[rank(place)]][..classes.len()])
+        .map(|place| table.counts[order[rank(place)]].as_slice())
+        .map(|row| row.get(..classes.len()).unwrap_or(row))
         .collect();
     let svg = client_grid("Examples of each class at each client", classes, &counts);
     let mut note = Vec::new();
@@ -243,7 +244,8 @@ fn mistakes(table: &ConfusionTable) -> Vec<(u64, usize, usize, u64)> {
             .iter()
             .fold(0u64, |sum, &count| sum.saturating_add(count));
         for (taken, &count) in row.iter().enumerate() {
-            if truth != taken && count > 0 {
+            let named = truth.max(taken) < table.classes.len();
+            if truth != taken && count > 0 && named {
                 mistakes.push((count, truth, taken, of));
             }
         }
@@ -256,14 +258,14 @@ fn confusion_matrix(table: &ConfusionTable) -> Figure {
     let texts = table.classes.len() <= 12;
     let mut ends = Vec::new();
     let mut cells = Vec::new();
-    for (truth, row) in table.counts.iter().enumerate() {
+    for (truth, (name, row)) in table.classes.iter().zip(&table.counts).enumerate() {
         let of = row
             .iter()
             .fold(0u64, |sum, &count| sum.saturating_add(count))
             .max(1);
         let right = row.get(truth).copied().unwrap_or(0);
         ends.push(format::percent(right as f64 / of as f64));
-        let cell = |(taken, &count): (usize, &u64)| Cell {
+        let cell = |(taken, (&count, other)): (usize, (&u64, &String))| Cell {
             level: count as f64 / of as f64,
             class: if taken == truth { "fill" } else { "wrong" },
             text: if texts {
@@ -271,12 +273,15 @@ fn confusion_matrix(table: &ConfusionTable) -> Figure {
             } else {
                 String::new()
             },
-            hint: format!(
-                "{} taken for {}: {count} of {of}",
-                table.classes[truth], table.classes[taken]
-            ),
+            hint: format!("{name} taken for {other}: {count} of {of}"),
         };
-        cells.push(row.iter().enumerate().map(cell).collect());
+        cells.push(
+            row.iter()
+                .zip(&table.classes)
+                .enumerate()
+                .map(cell)
+                .collect(),
+        );
     }
     let svg = MatrixChart {
         title: "Confusion on the test set",
@@ -303,7 +308,6 @@ fn confusion_matrix(table: &ConfusionTable) -> Figure {
 pub(super) fn alone(record: &RunRecord) -> Option<Section> {
     let clients = record.clients.as_ref()?;
     let metric = run::metric(record);
-    let (unit, axis) = axis(metric);
     let value = |row: &ClientRow| match metric {
         HeadlineMetric::Accuracy => row.alone_accuracy,
         HeadlineMetric::Auroc => row.alone_auroc,
@@ -312,44 +316,6 @@ pub(super) fn alone(record: &RunRecord) -> Option<Section> {
         .iter()
         .filter_map(|row| Some((row.client.as_str(), value(row)?)))
         .collect();
-    let references = references(record, metric);
-    let title = "Each client alone, on the common test set";
-    let svg = if rows.len() <= NAMED {
-        DotRows {
-            title,
-            axis,
-            unit,
-            class: "s2",
-            rows: rows.clone(),
-            references: &references,
-        }
-        .draw()?
-    } else {
-        let values: Vec<f64> = rows.iter().map(|&(_, value)| value).collect();
-        Histogram {
-            title,
-            axis,
-            unit,
-            class: "s2",
-            values: &values,
-            references: &references,
-        }
-        .draw()?
-    };
-    let mut keys = vec![Key {
-        class: "s2".to_owned(),
-        label: "a client alone".to_owned(),
-        value: String::new(),
-        dashed: false,
-        dot: true,
-    }];
-    keys.extend(references.iter().map(|line| Key {
-        class: line.class.to_owned(),
-        label: line.label.clone(),
-        value: unit.words(line.value),
-        dashed: line.dashed,
-        dot: false,
-    }));
     let mut section = Section {
         heading: "What the federation gives to each client",
         wide: true,
@@ -369,13 +335,66 @@ pub(super) fn alone(record: &RunRecord) -> Option<Section> {
              examples only."
         ));
     }
-    section.figures.push(Figure {
+    section.figures.push(alone_figure(record, metric, rows)?);
+    Some(section)
+}
+
+fn alone_figure(
+    record: &RunRecord,
+    metric: HeadlineMetric,
+    rows: Vec<(&str, f64)>,
+) -> Option<Figure> {
+    let (unit, axis) = axis(metric);
+    let references = references(record, metric);
+    let (title, class) = ("Each client alone, on the common test set", "s2");
+    let dots = rows.len() <= NAMED;
+    let svg = if dots {
+        DotRows {
+            title,
+            axis,
+            unit,
+            class,
+            rows,
+            references: &references,
+        }
+        .draw()?
+    } else {
+        let values: Vec<f64> = rows.iter().map(|&(_, value)| value).collect();
+        Histogram {
+            title,
+            axis,
+            unit,
+            class,
+            values: &values,
+            references: &references,
+        }
+        .draw()?
+    };
+    let mut keys = vec![Key {
+        class: class.to_owned(),
+        label: if dots {
+            "a client alone"
+        } else {
+            "clients alone"
+        }
+        .to_owned(),
+        value: String::new(),
+        dashed: false,
+        dot: true,
+    }];
+    keys.extend(references.iter().map(|line| Key {
+        class: line.class.to_owned(),
+        label: line.label.clone(),
+        value: unit.words(line.value),
+        dashed: line.dashed,
+        dot: false,
+    }));
+    Some(Figure {
         heading: title.to_owned(),
         keys,
         svg,
         note: String::new(),
-    });
-    Some(section)
+    })
 }
 
 fn axis(metric: HeadlineMetric) -> (Unit, &'static str) {
@@ -423,23 +442,7 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
     let finite = |row: &ClientRow| row.accuracy.filter(|accuracy| accuracy.is_finite());
     let mut values: Vec<f64> = clients.iter().filter_map(finite).collect();
     values.sort_by(f64::total_cmp);
-    if let (Some(worst), Some(best)) = (values.first(), values.last()) {
-        let median = values[values.len() / 2];
-        let tenth = values[values.len() / 10];
-        let mut sentence = format!(
-            "On the clients' own training examples the final model's accuracy goes from {} to {}; the median is {}.",
-            format::percent(*worst),
-            format::percent(*best),
-            format::percent(median)
-        );
-        if values.len() >= 20 {
-            sentence.push_str(&format!(
-                " For a tenth of the clients it is at most {}.",
-                format::percent(tenth)
-            ));
-        }
-        section.sentences.push(sentence);
-    }
+    section.sentences.extend(spread_sentence(&values));
     let (title, axis, unit, class) = (
         "Accuracy on each client's own examples",
         "accuracy",
@@ -477,6 +480,24 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
     }));
     section.tables.push(client_table(clients));
     Some(section)
+}
+
+/// What ascending accuracies say in words.
+fn spread_sentence(values: &[f64]) -> Option<String> {
+    let (worst, best) = (values.first()?, values.last()?);
+    let mut sentence = format!(
+        "On the clients' own training examples the final model's accuracy goes from {} to {}; the median is {}.",
+        format::percent(*worst),
+        format::percent(*best),
+        format::percent(values[values.len() / 2])
+    );
+    if values.len() >= 20 {
+        let tenth = format::percent(values[values.len() / 10]);
+        sentence.push_str(&format!(
+            " For a tenth of the clients it is at most {tenth}."
+        ));
+    }
+    Some(sentence)
 }
 
 fn client_table(clients: &[ClientRow]) -> Table {

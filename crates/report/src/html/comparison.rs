@@ -15,24 +15,7 @@ const MOST_CURVES: usize = 120;
 const MOST_LABEL: usize = 60;
 
 pub(super) fn page(comparison: &Comparison) -> Page {
-    let (cells, runs) = (comparison.cells.len() as u64, comparison.runs.len() as u64);
     let ranked = ranking(comparison);
-    let mut lead = Vec::new();
-    if let Some((&best, value)) = ranked
-        .first()
-        .and_then(|best| Some((best, comparison.cells[*best].headline(comparison.metric)?)))
-    {
-        let seeds = match value.n {
-            1 => String::new(),
-            n => format!(" as the mean of {}", counted(n as u64, "seed", "seeds")),
-        };
-        lead.push(format!(
-            "The highest {} is {}{seeds}, with {}.",
-            metric_name(comparison.metric),
-            words(comparison.metric, value.mean),
-            comparison.cells[best].label
-        ));
-    }
     let sections = [
         Some(table(comparison)),
         curves(comparison, &ranked),
@@ -41,51 +24,70 @@ pub(super) fn page(comparison: &Comparison) -> Page {
     ];
     Page {
         over: "Comparison".to_owned(),
-        title: match comparison.keys.as_slice() {
-            _ if comparison.named => counted(runs, "run", "runs"),
-            keys => {
-                let short: Vec<&str> = keys
-                    .iter()
-                    .map(|key| short_key(keys, key))
-                    .take(4)
-                    .collect();
-                let more = if keys.len() > short.len() {
-                    ", \u{2026}"
-                } else {
-                    ""
-                };
-                format!(
-                    "{} over {}{more}",
-                    counted(runs, "run", "runs"),
-                    short.join(", ")
-                )
-            }
-        },
-        lead,
+        title: title(comparison),
+        lead: best(comparison, &ranked).into_iter().collect(),
         warnings: Vec::new(),
-        tiles: vec![
-            Tile {
-                name: "Settings compared",
-                value: format::count(cells),
-                note: counted(comparison.keys.len() as u64, "key differs", "keys differ"),
-            },
-            Tile {
-                name: "Runs",
-                value: format::count(runs),
-                note: match comparison
-                    .cells
-                    .iter()
-                    .map(|cell| cell.unfinished)
-                    .sum::<usize>()
-                {
-                    0 => "all finished".to_owned(),
-                    unfinished => format!("{unfinished} failed or unfinished"),
-                },
-            },
-        ],
+        tiles: tiles(comparison),
         sections: sections.into_iter().flatten().collect(),
         footer: "This page is self-contained: it runs no scripts and fetches nothing.".to_owned(),
     }
+}
+
+fn title(comparison: &Comparison) -> String {
+    const MOST: usize = 4;
+    let runs = counted(comparison.runs.len() as u64, "run", "runs");
+    if comparison.named {
+        return runs;
+    }
+    let keys = &comparison.keys;
+    let short: Vec<&str> = keys
+        .iter()
+        .map(|key| short_key(keys, key))
+        .take(MOST)
+        .collect();
+    let more = if keys.len() > MOST { ", \u{2026}" } else { "" };
+    format!("{runs} over {}{more}", short.join(", "))
+}
+
+fn best(comparison: &Comparison, ranked: &[usize]) -> Option<String> {
+    let best = &comparison.cells[*ranked.first()?];
+    let value = best
+        .headline(comparison.metric)
+        .filter(|value| value.mean.is_finite())?;
+    let seeds = match value.n {
+        1 => String::new(),
+        n => format!(" as the mean of {}", counted(n as u64, "seed", "seeds")),
+    };
+    Some(format!(
+        "The highest {} is {}{seeds}, {} {}.",
+        metric_name(comparison.metric),
+        words(comparison.metric, value.mean),
+        if comparison.named {
+            "reached by"
+        } else {
+            "with"
+        },
+        best.label
+    ))
+}
+
+fn tiles(comparison: &Comparison) -> Vec<Tile> {
+    let unfinished: usize = comparison.cells.iter().map(|cell| cell.unfinished).sum();
+    vec![
+        Tile {
+            name: "Settings compared",
+            value: format::count(comparison.cells.len() as u64),
+            note: counted(comparison.keys.len() as u64, "key differs", "keys differ"),
+        },
+        Tile {
+            name: "Runs",
+            value: format::count(comparison.runs.len() as u64),
+            note: match unfinished {
+                0 => "all finished".to_owned(),
+                unfinished => format!("{unfinished} failed or unfinished"),
+            },
+        },
+    ]
 }
 
 fn metric_name(metric: HeadlineMetric) -> &'static str {
@@ -341,56 +343,32 @@ fn grid(comparison: &Comparison) -> Option<Section> {
     let [row_key, column_key] = comparison.keys.as_slice() else {
         return None;
     };
-    let values = |place: usize| {
-        let mut values: Vec<&String> = Vec::new();
-        for cell in &comparison.cells {
-            if !values.contains(&&cell.settings[place]) {
-                values.push(&cell.settings[place]);
-            }
-        }
-        values.into_iter().cloned().collect::<Vec<String>>()
-    };
-    let (rows, columns) = (values(0), values(1));
+    let (rows, columns) = (distinct(comparison, 0), distinct(comparison, 1));
     if rows.len() < 2 || columns.len() < 2 || rows.len() > MOST || columns.len() > MOST {
         return None;
     }
     let mean = |row: &String, column: &String| {
-        let cell = comparison
-            .cells
-            .iter()
-            .find(|cell| &cell.settings[0] == row && &cell.settings[1] == column)?;
+        let here = |cell: &&ComparedCell| &cell.settings[0] == row && &cell.settings[1] == column;
+        let cell = comparison.cells.iter().find(here)?;
         cell.headline(comparison.metric).map(|spread| spread.mean)
     };
-    let all = rows
+    let means: Vec<Vec<Option<f64>>> = rows
         .iter()
-        .flat_map(|row| columns.iter().filter_map(move |column| mean(row, column)));
-    let finite: Vec<f64> = all.filter(|value| value.is_finite()).collect();
-    let low = finite.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if finite.is_empty() {
-        return None;
-    }
-    let cells = rows.iter().map(|row| {
-        let cell = |column: &String| match mean(row, column) {
-            Some(value) => Cell {
-                level: if high > low {
-                    0.06 + 0.94 * (value - low) / (high - low)
-                } else {
-                    0.5
-                },
-                class: "fill",
-                text: words(comparison.metric, value),
-                hint: format!("{row}, {column}: {}", words(comparison.metric, value)),
-            },
-            None => Cell {
-                level: 0.0,
-                class: "fill",
-                text: "\u{2013}".to_owned(),
-                hint: "no result".to_owned(),
-            },
-        };
-        columns.iter().map(cell).collect()
-    });
+        .map(|row| columns.iter().map(|column| mean(row, column)).collect())
+        .collect();
+    let finite = || {
+        means
+            .iter()
+            .flatten()
+            .flatten()
+            .copied()
+            .filter(|value| value.is_finite())
+    };
+    let low = finite().fold(f64::INFINITY, f64::min);
+    let high = finite().fold(f64::NEG_INFINITY, f64::max);
+    finite().next()?;
+    let cell = |mean: &Option<f64>| grid_cell(comparison.metric, *mean, (low, high));
+    let cells = means.iter().map(|row| row.iter().map(cell).collect());
     let name = metric_name(comparison.metric);
     let heading = format!("Mean final {name}");
     let svg = MatrixChart {
@@ -419,6 +397,32 @@ fn grid(comparison: &Comparison) -> Option<Section> {
         figures: vec![figure],
         ..Section::default()
     })
+}
+
+/// The values of a key, in order of first appearance.
+fn distinct(comparison: &Comparison, key: usize) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    for cell in &comparison.cells {
+        if !values.contains(&cell.settings[key]) {
+            values.push(cell.settings[key].clone());
+        }
+    }
+    values
+}
+
+fn grid_cell(metric: HeadlineMetric, mean: Option<f64>, (low, high): (f64, f64)) -> Cell {
+    let text = mean.map_or_else(|| "\u{2013}".to_owned(), |mean| words(metric, mean));
+    let level = match mean {
+        Some(mean) if high > low => 0.06 + 0.94 * (mean - low) / (high - low),
+        Some(_) => 0.5,
+        None => 0.0,
+    };
+    Cell {
+        level,
+        class: "fill",
+        text,
+        hint: String::new(),
+    }
 }
 
 fn failures(comparison: &Comparison) -> Option<Section> {

@@ -221,62 +221,70 @@ fn tiles(record: &RunRecord) -> Vec<Tile> {
         });
     }
     if let Some(summary) = &record.summary {
-        let value = summary
-            .final_
-            .value(metric)
-            .filter(|value| value.is_finite());
-        for (name, labels, what) in [
-            (
-                CENTRALISED,
-                ["Points against pooled data", "AUROC against pooled data"],
-                "pooled data",
-            ),
-            (
-                LOCAL,
-                [
-                    "Points against training alone",
-                    "AUROC against training alone",
-                ],
-                "mean client alone",
-            ),
-        ] {
-            if let (Some(value), Some(theirs)) = (value, baseline(summary, name)) {
-                let note = format!("{what}: {}", words(metric, theirs));
-                tiles.push(Tile {
-                    name: labels[usize::from(metric == HeadlineMetric::Auroc)],
-                    value: signed(metric, value - theirs),
-                    note,
-                });
-            }
-        }
+        tiles.extend(gap_tiles(summary));
         tiles.push(privacy_tile(summary.privacy.as_ref()));
     }
+    tiles.extend(wire_tiles(record));
+    tiles
+}
+
+/// The federation against the baselines.
+fn gap_tiles(summary: &Summary) -> Vec<Tile> {
+    let metric = summary.metric;
+    let Some(value) = summary
+        .final_
+        .value(metric)
+        .filter(|value| value.is_finite())
+    else {
+        return Vec::new();
+    };
+    let names = match metric {
+        HeadlineMetric::Accuracy => [
+            "Points against pooled data",
+            "Points against training alone",
+        ],
+        HeadlineMetric::Auroc => ["AUROC against pooled data", "AUROC against training alone"],
+    };
+    let others = [(CENTRALISED, "pooled data"), (LOCAL, "mean client alone")];
+    let tile = |(name, (other, what))| {
+        let theirs = baseline(summary, other)?;
+        let note = format!("{what}: {}", words(metric, theirs));
+        Some(Tile {
+            name,
+            value: signed(metric, value - theirs),
+            note,
+        })
+    };
+    names.into_iter().zip(others).filter_map(tile).collect()
+}
+
+fn wire_tiles(record: &RunRecord) -> Vec<Tile> {
     let (up, down) = wire::bytes(record);
-    tiles.push(Tile {
+    let communication = Tile {
         name: "Communication",
         value: format::bytes(up.saturating_add(down)),
         note: format!("{} up, {} down", format::bytes(up), format::bytes(down)),
-    });
+    };
     let refused: u64 = record.rounds.iter().map(|row| u64::from(row.refused)).sum();
     let accepted: u64 = record
         .rounds
         .iter()
         .map(|row| u64::from(row.accepted))
         .sum();
-    tiles.push(Tile {
+    let rounds = Tile {
         name: "Rounds",
         value: format::count(record.rounds.iter().filter(|row| row.round > 0).count() as u64),
         note: match abandoned_rounds(record).len() as u64 {
             0 => "none abandoned".to_owned(),
             abandoned => format!("{} of them abandoned", format::count(abandoned)),
         },
-    });
-    tiles.push(Tile {
+    };
+    let replies = Tile {
         name: "Refused replies",
         value: format::count(refused),
         note: format!("{} accepted", format::count(accepted)),
-    });
-    tiles
+    };
+    vec![communication, rounds, replies]
 }
 
 fn metric_tile(record: &RunRecord, shown: HeadlineMetric, value: f64) -> Tile {
