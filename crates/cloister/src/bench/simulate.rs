@@ -33,7 +33,7 @@ pub(crate) struct Figures {
     examples_per_client: usize,
     batch: usize,
     threads: usize,
-    /// Wall seconds of the five rounds: cohort, training, checks, sum, evaluation, record, checkpoint.
+    /// Wall seconds of the five rounds: cohort, training, checks, sum, record, checkpoint, one evaluation.
     seconds: f64,
     seconds_per_round: f64,
     /// Wall seconds that the same number of bare training steps takes on as many threads.
@@ -88,7 +88,7 @@ fn experiment() -> Result<Experiment> {
          federation = {{ clients = {CLIENTS}, rounds = {ROUNDS} }}\n\
          model = {{ kind = \"mlp\", hidden = [128] }}\n\
          train = {{ epochs = 1, batch_size = {BATCH}, learning_rate = 0.05 }}\n\
-         evaluate = {{ clients = false }}\n"
+         evaluate = {{ every = {ROUNDS}, clients = false }}\n"
     );
     toml::from_str(&text).context("the bench's own config")
 }
@@ -105,7 +105,14 @@ fn data() -> Result<TrainTest> {
         let features = (0..rows * shape.len()).map(|_| rng.random()).collect();
         let labels = (0..rows).map(|_| rng.random_range(0..10)).collect();
         let classes = (0..10).map(|class| class.to_string()).collect();
-        Ok(Dataset::new("random pixels", shape, features, labels, classes, None)?)
+        Ok(Dataset::new(
+            "random pixels",
+            shape,
+            features,
+            labels,
+            classes,
+            None,
+        )?)
     };
     Ok(TrainTest {
         train: part(CLIENTS * EXAMPLES)?,
@@ -121,7 +128,9 @@ fn bare_steps(model: &Model, threads: usize) -> f64 {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut rng = ChaCha8Rng::seed_from_u64(3);
-                let inputs: Vec<f32> = (0..BATCH * model.input().len()).map(|_| rng.random()).collect();
+                let inputs: Vec<f32> = (0..BATCH * model.input().len())
+                    .map(|_| rng.random())
+                    .collect();
                 let labels: Vec<u32> = (0..BATCH).map(|_| rng.random_range(0..10)).collect();
                 let mut parameters = model.initial_parameters(&mut rng);
                 let mut gradient = vec![0.0; parameters.len()];
@@ -144,7 +153,9 @@ fn median(values: &mut [f64]) -> f64 {
 
 fn peak_memory_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }

@@ -62,14 +62,14 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
     for (name, model) in models()? {
         for batch in BATCHES {
             for threads in [1, 2] {
-                rows.push(step(name, &model, batch, threads));
+                rows.push(step(name, &model, batch, threads)?);
             }
         }
     }
     Ok(rows)
 }
 
-fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Row {
+fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Result<Row> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let inputs: Vec<f32> = (0..batch * model.input().len()).map(|_| rng.random()).collect();
     let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..10)).collect();
@@ -77,7 +77,7 @@ fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Row 
     let mut gradient = vec![0.0; parameters.len()];
     let mut optimizer = Optimizer::new(&OptimizerConfig::SGD, parameters.len());
     let mut single = model.workspace(batch);
-    let mut parallel = ParallelWorkspace::new(model, batch, threads);
+    let mut parallel = ParallelWorkspace::new(model, batch, threads)?;
     let mut one = || {
         if threads == 1 {
             model.gradient(&parameters, &inputs, &labels, &mut single, &mut gradient);
@@ -87,7 +87,7 @@ fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Row 
         optimizer.step(&mut parameters, &gradient, 1e-3, 0.0, None);
     };
     let times = repeat(BUDGET, &mut one);
-    Row {
+    Ok(Row {
         model: name,
         parameters: model.layout().len(),
         batch,
@@ -95,7 +95,7 @@ fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Row 
         median_ms: quantile(&times, 0.5),
         quartiles_ms: [quantile(&times, 0.25), quantile(&times, 0.75)],
         repeats: times.len(),
-    }
+    })
 }
 
 /// Sorted times of single calls in milliseconds, after a warm-up, for about `budget`.
