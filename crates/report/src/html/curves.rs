@@ -369,6 +369,7 @@ fn rounds_table(record: &RunRecord) -> Table {
             },
         ]);
     }
+    table.drop_empty_columns();
     if step > 1 {
         table.title = format!("The rounds in figures: every {step}th; rounds.csv has all");
     }
