@@ -108,7 +108,9 @@ impl Function for Tanh {
     #[inline(always)]
     unsafe fn value<S: Simd>(x: S::V) -> S::V {
         let magnitude = S::copy_sign(x, S::splat(1.0));
-        let e = exp_m1::<S>(S::min(S::splat(18.2), S::add(magnitude, magnitude)));
+        let twice = S::min(S::splat(18.2), S::add(magnitude, magnitude));
+        let (power, rest) = split_exp_unclamped::<S>(twice);
+        let e = S::fma(power, rest, S::sub(power, S::splat(1.0)));
         S::copy_sign(S::div(e, S::add(e, S::splat(2.0))), x)
     }
     #[inline(always)]
@@ -161,7 +163,12 @@ impl Function for Softplus {
 /// `x` is clamped to where `2^n` is a normal number; NaN passes through.
 #[inline(always)]
 unsafe fn split_exp<S: Simd>(x: S::V) -> (S::V, S::V) {
-    let x = S::min(S::splat(88.3), S::max(S::splat(-87.3), x));
+    split_exp_unclamped::<S>(S::min(S::splat(88.3), S::max(S::splat(-87.3), x)))
+}
+
+/// [`split_exp`] for `x` in -87.3..88.3.
+#[inline(always)]
+unsafe fn split_exp_unclamped<S: Simd>(x: S::V) -> (S::V, S::V) {
     // Adding 1.5 * 2^23 rounds to a whole number, and leaves it in the low bits.
     let magic = S::splat(12_582_912.0);
     let biased = S::fma(x, S::splat(std::f32::consts::LOG2_E), magic);

@@ -8,11 +8,17 @@ use super::simd::{Kernel, Simd};
 #[derive(Clone, Copy)]
 pub(super) struct Avx512;
 
-// Never inlined: register allocation of a tile is good only in a function of its own.
-#[inline(never)]
 #[target_feature(enable = "avx512f,avx2,fma")]
 unsafe fn enabled<K: Kernel>(kernel: K) {
     kernel.run::<Avx512>();
+}
+
+/// A tile needs a function of its own: inlined with its siblings into one large function, its accumulators are spilled.
+/// `inline(never)` is honoured only without `target_feature`, hence the step in between, into which `enabled` cannot be
+/// inlined because it needs more features.
+#[inline(never)]
+unsafe fn outlined<K: Kernel>(kernel: K) {
+    enabled(kernel);
 }
 
 impl Simd for Avx512 {
@@ -28,7 +34,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn call<K: Kernel>(kernel: K) {
-        enabled(kernel);
+        outlined(kernel);
     }
 
     #[inline(always)]
@@ -54,6 +60,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_masked(to: *mut f32, v: __m512, mask: __mmask16) {
         _mm512_mask_storeu_ps(to, mask, v);
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        _mm_prefetch::<_MM_HINT_T0>(from.cast());
     }
 
     #[inline(always)]

@@ -57,6 +57,7 @@ pub fn linear_backward_input(
         rows: n,
         depth: outputs,
         columns: inputs,
+        far: true,
     };
     // SAFETY: the lengths are those that `Outer` asks for, and `dx` is borrowed alone.
     unsafe { run(product) }
@@ -87,6 +88,7 @@ pub fn linear_backward_parameters(
         rows: outputs,
         depth: n,
         columns: inputs,
+        far: false,
     };
     let sum = SumRows {
         a: dy.as_ptr(),

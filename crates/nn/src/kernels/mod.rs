@@ -1,7 +1,12 @@
 //! The arithmetic of training: linear products, convolutions, activations and pools on plain `f32` slices.
 //!
 //! Everything is row-major and single-threaded, and runs in a fixed order: the same inputs give the same bits in every
-//! run. Outputs are overwritten, never accumulated into. Slice lengths are asserted at the public edge, so a wrong length
+//! run at one [`Level`]. The level is the best that the processor has: AVX-512F, AVX2 with FMA, or plain Rust; levels sum in
+//! different orders, so that their results differ by rounding. For a sum of `k` products of magnitudes up to 1 every level is
+//! within `2e-6 + 1e-7 k` of the exact value (tested for all shapes of the shipped models and random odd ones). Nothing
+//! allocates, but for a [`ConvScratch`] that was not reserved.
+//!
+//! Outputs are overwritten, never accumulated into. Slice lengths are asserted at the public edge, so a wrong length
 //! is a bug of the caller and panics; values (NaN, infinity) never do.
 //!
 //! | name | meaning |

@@ -66,6 +66,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
     unsafe fn add(a: Lanes, b: Lanes) -> Lanes {
         each(|i| a.0[i] + b.0[i])
     }

@@ -120,34 +120,51 @@ pub(super) struct Outer {
     pub(super) rows: usize,
     pub(super) depth: usize,
     pub(super) columns: usize,
+    /// `b` is large and read once: fetch its rows ahead, since the processor does not foresee jumps beyond a page.
+    pub(super) far: bool,
 }
 
 impl Kernel for Outer {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (rows, vectors) = S::OUTER_TILE;
-        balanced(self.columns.div_ceil(S::LANES), vectors, |v, width| {
-            balanced(self.rows, rows, |i, height| {
-                let column = v * S::LANES;
-                let tile = Outer {
-                    a: self.a.add(i * self.a_row),
-                    b: self.b.add(column),
-                    c: self.c.add(i * self.columns + column),
-                    ..self
-                };
-                let valid = self.columns - column;
-                match height {
-                    1 => tile.vectors::<S, 1>(width, valid),
-                    2 => tile.vectors::<S, 2>(width, valid),
-                    3 => tile.vectors::<S, 3>(width, valid),
-                    4 => tile.vectors::<S, 4>(width, valid),
-                    5 => tile.vectors::<S, 5>(width, valid),
-                    _ => tile.vectors::<S, 6>(width, valid),
-                }
-            });
-        });
+        // Columns in blocks whose part of `b` stays in the second-level cache, and within a block row after row of `c`,
+        // so that `c` is written in long stretches.
+        let block = (BLOCK / self.depth.max(1)).max(vectors * S::LANES);
+        balanced(
+            self.columns.div_ceil(S::LANES),
+            block / S::LANES,
+            |start, width| {
+                balanced(self.rows, rows, |i, height| {
+                    balanced(width, vectors, |v, width| {
+                        let column = (start + v) * S::LANES;
+                        let tile = Outer {
+                            a: self.a.add(i * self.a_row),
+                            b: self.b.add(column),
+                            c: self.c.add(i * self.columns + column),
+                            ..self
+                        };
+                        let valid = self.columns - column;
+                        match height {
+                            1 => tile.vectors::<S, 1>(width, valid),
+                            2 => tile.vectors::<S, 2>(width, valid),
+                            3 => tile.vectors::<S, 3>(width, valid),
+                            4 => tile.vectors::<S, 4>(width, valid),
+                            5 => tile.vectors::<S, 5>(width, valid),
+                            _ => tile.vectors::<S, 6>(width, valid),
+                        }
+                    });
+                });
+            },
+        );
     }
 }
+
+/// Rows of the right side of [`Outer`] between use and fetching.
+const AHEAD: usize = 8;
+
+/// Entries of the right side of [`Outer`] that are worked through before the next row tile: 256 KiB.
+const BLOCK: usize = 1 << 16;
 
 impl Outer {
     #[inline(always)]
@@ -170,22 +187,27 @@ impl<const M: usize, const N: usize> Kernel for OuterTile<M, N> {
         if M > S::OUTER_TILE.0 || N > S::OUTER_TILE.1 {
             return;
         }
-        if self.1 >= N * S::LANES {
-            self.tile::<S, true>();
-        } else {
-            self.tile::<S, false>();
+        match (self.1 >= N * S::LANES, self.0.far) {
+            (true, true) => self.tile::<S, true, true>(),
+            (true, false) => self.tile::<S, true, false>(),
+            (false, _) => self.tile::<S, false, false>(),
         }
     }
 }
 
 impl<const M: usize, const N: usize> OuterTile<M, N> {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const WHOLE: bool>(self) {
+    unsafe fn tile<S: Simd, const WHOLE: bool, const FAR: bool>(self) {
         let Outer { a, b, c, .. } = self.0;
         let (a_row, a_depth, columns) = (self.0.a_row, self.0.a_depth, self.0.columns);
         let mask = S::first(self.1.saturating_sub((N - 1) * S::LANES));
         let mut acc = [[S::splat(0.0); N]; M];
         for k in 0..self.0.depth {
+            if FAR {
+                for j in 0..N {
+                    S::prefetch(b.wrapping_add((k + AHEAD) * columns + j * S::LANES));
+                }
+            }
             let right: [S::V; N] = std::array::from_fn(|j| {
                 let from = b.add(k * columns + j * S::LANES);
                 if WHOLE || j + 1 < N {

@@ -46,6 +46,9 @@ pub(super) trait Simd: Copy {
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self::V;
     unsafe fn store_masked(to: *mut f32, v: Self::V, mask: Self::Mask);
 
+    /// Asks for the cache line of an address, which need not be valid.
+    unsafe fn prefetch(from: *const f32);
+
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

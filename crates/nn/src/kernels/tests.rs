@@ -149,6 +149,56 @@ fn check_conv(s: &ConvShape, salt: u64) {
     assert_near(&db, &want_db, s.batch * oh * ow, "db");
 }
 
+/// Bits of everything that the kernels write must not depend on what was in the outputs or the scratch before.
+#[test]
+fn equal_inputs_give_equal_bits() {
+    let s = ConvShape {
+        batch: 5,
+        in_channels: 6,
+        height: 14,
+        width: 14,
+        out_channels: 16,
+        kernel: 5,
+        padding: 1,
+    };
+    let (x, w, b) = (
+        values(s.input_len(), 1),
+        values(s.weight_len(), 2),
+        values(16, 3),
+    );
+    let dy = values(s.output_len(), 4);
+    let pass = |fill: f32, scratch: &mut ConvScratch| {
+        let mut out = [s.output_len(), s.input_len(), s.weight_len(), 16].map(|n| vec![fill; n]);
+        let [y, dx, dw, db] = &mut out;
+        conv2d_forward(&s, &x, &w, &b, y, scratch);
+        conv2d_backward_input(&s, &dy, &w, dx, scratch);
+        conv2d_backward_parameters(&s, &x, &dy, dw, db, scratch);
+        out.map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+    };
+    at_every_level(|| {
+        let first = pass(0.0, &mut ConvScratch::new());
+        // A scratch that a larger layer has filled with NaN.
+        let large = ConvShape {
+            batch: 9,
+            in_channels: 30,
+            ..s
+        };
+        let mut scratch = ConvScratch::new();
+        let nan = vec![f32::NAN; large.input_len().max(large.weight_len())];
+        let mut y = vec![0.0; large.output_len()];
+        let w = &nan[..large.weight_len()];
+        conv2d_forward(
+            &large,
+            &nan[..large.input_len()],
+            w,
+            &b,
+            &mut y,
+            &mut scratch,
+        );
+        assert_eq!(pass(f32::NAN, &mut scratch), first);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
