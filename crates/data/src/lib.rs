@@ -51,7 +51,8 @@
 //! Images: [`Normalise`]. Tables: texts and declared columns become one-hot codes, numbers are scaled by [`Scaling`],
 //! missing numbers become the training mean, missing or unseen codes all zeros. Every statistic comes from training
 //! rows only, and is merged from figures of each owner ([`ColumnMoments`]), so that a deployed federation can compute
-//! the same without pooling rows. What was done is said in [`TrainTest::notes`], as are rows that occur twice and test
+//! the same without pooling rows. Labels and codes that are whole numbers are compared as numbers: `1`, `1.0` and `01`
+//! are one class. What was done is said in [`TrainTest::notes`], as are rows that occur twice and test
 //! rows that occur in training.
 //!
 //! # Input is not trusted

@@ -154,6 +154,9 @@ fn read_path(path: &Path, owner: Option<&str>, config: &DataConfig) -> Result<Pi
     if meta.is_dir() {
         return read_folder(path, owner, config);
     }
+    if !meta.is_file() {
+        return Err(unrecognised(path, "neither a file nor a folder"));
+    }
     let kind = kind(path)?;
     if let Kind::Text { .. } = kind {
         // A file that was named is meant, however ragged it looks.
@@ -203,6 +206,11 @@ fn look_into(folder: &Path) -> Result<Folder, DataError> {
     for entry in read::entries(folder)? {
         if entry.is_dir() {
             found.folders.push(entry);
+            continue;
+        }
+        // To open a pipe would wait for somebody to write to it.
+        if !entry.is_file() {
+            found.other.push(entry);
             continue;
         }
         let family = match kind(&entry)? {

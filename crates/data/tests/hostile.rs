@@ -83,6 +83,12 @@ fn paths() {
         },
     );
     refuses("data.path: the list is empty", |_| many(&[]));
+    if Path::new("/dev/null").exists() {
+        refuses(
+            "/dev/null: format not recognised: neither a file nor a folder",
+            |_| DataConfig::at("/dev/null"),
+        );
+    }
 }
 
 #[test]
