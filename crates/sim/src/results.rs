@@ -211,7 +211,9 @@ fn data_info(federation: &Federation) -> DataInfo {
 fn describe(partition: &PartitionConfig) -> String {
     let mut words = vec![partition.kind().to_owned()];
     if let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(partition) {
-        let others = settings.iter().filter(|(key, _)| *key != "kind");
+        let others = settings
+            .iter()
+            .filter(|(key, value)| *key != "kind" && **value != false);
         words.extend(others.map(|(key, value)| format!("{} {value}", key.replace('_', " "))));
     }
     words.join(", ")
@@ -223,7 +225,7 @@ pub fn trust(experiment: &Experiment) -> Vec<String> {
     vec![
         "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
         "The server sees each client's update of each round in the clear, its example count and its training loss. \
-         Updates can reveal training examples: treat the server as trusted, or turn secure aggregation on."
+         Updates can reveal training examples, so the server must be trusted."
             .to_owned(),
         "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
          applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."

@@ -223,6 +223,8 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<(), SimError> {
+        // A checkpoint must never be ahead of the rows on the disk: resuming would miss them.
+        self.writer.sync()?;
         let checkpoint = Checkpoint {
             server: self.server.state(),
             config_sha256: self.config_sha256.clone(),
