@@ -10,9 +10,6 @@ use cloister_protocol::{LearnerError, TrainJob, Update};
 
 use crate::error::SimError;
 
-/// Clients of a federation whose config names no number and whose data has no natural owners.
-pub const DEFAULT_CLIENTS: usize = 10;
-
 /// An experiment with its data in memory, dealt to its clients, and its model built.
 #[derive(Debug)]
 pub struct Federation {
@@ -44,15 +41,7 @@ impl Federation {
     /// [`SimError`] if the data cannot be dealt, or the model does not fit it.
     pub fn prepare(experiment: &Experiment, data: Arc<TrainTest>) -> Result<Self, SimError> {
         let streams = Streams::new(experiment.seed);
-        let natural = matches!(
-            experiment.data.partition,
-            cloister_data::PartitionConfig::Natural { .. }
-        );
-        let clients = match experiment.federation.clients {
-            Some(clients) => Some(clients as usize),
-            None if natural => None,
-            None => Some(DEFAULT_CLIENTS),
-        };
+        let clients = experiment.federation.clients.map(|count| count as usize);
         let mut rng = streams.stream(Purpose::Partition, 0, 0);
         let partition = experiment
             .data

@@ -24,7 +24,7 @@ mod sweep;
 
 pub use error::SimError;
 pub use event::{Prepared, SimEvent};
-pub use federation::{DEFAULT_CLIENTS, Federation};
+pub use federation::Federation;
 pub use results::trust;
 pub use run::{Options, Outcome, run};
 pub use sweep::{SweepOutcome, label, run_sweep};
