@@ -5,7 +5,7 @@
 //! itself a convolution: of `dy`, with the weights turned by half a turn and their two channel axes exchanged.
 
 use super::conv_channels::{ChannelWeights, Channels};
-use super::conv_rows::{RowWeights, Rows};
+use super::conv_rows::{RowWeights, Rows, gradient_plane};
 use super::simd::{Kernel, Simd, run};
 
 /// The shape of one convolution: stride 1, square kernel, the same zero padding on all four sides.
@@ -341,7 +341,10 @@ impl WeightPlan {
         let (gradient, sums) = if by_channels {
             (channels * s.plane(), channels * taps)
         } else {
-            (s.outputs * s.out_height * columns, s.outputs * taps * lanes)
+            (
+                s.outputs * gradient_plane(s, lanes),
+                s.outputs * taps * lanes,
+            )
         };
         let gradient = gradient.next_multiple_of(16);
         // A quarter of a mebibyte, a share of the second-level cache.

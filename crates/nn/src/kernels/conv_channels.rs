@@ -194,7 +194,7 @@ struct ChannelTile<const P: usize, const C: usize>(Tile);
 impl<const P: usize, const C: usize> Kernel for ChannelTile<P, C> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if C > S::CHANNEL_TILE.0 || P > S::CHANNEL_TILE.1 {
+        if const { C > S::CHANNEL_TILE.0 || P > S::CHANNEL_TILE.1 } {
             return;
         }
         let t = self.0;
@@ -450,7 +450,7 @@ struct ChannelWeightTile<const KY: usize, const KX: usize, const C: usize>(Weigh
 impl<const KY: usize, const KX: usize, const C: usize> Kernel for ChannelWeightTile<KY, KX, C> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if C > S::CHANNEL_TILE.0 || KY * KX * C > S::WEIGHT_TILE {
+        if const { C > S::CHANNEL_TILE.0 || KY * KX * C > S::WEIGHT_TILE } {
             return;
         }
         let t = self.0;

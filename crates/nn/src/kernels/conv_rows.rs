@@ -2,7 +2,7 @@
 //!
 //! A weight is broadcast against a stretch of an input row; a tile is a few output rows of a few output channels.
 
-use super::conv::{Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
+use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
 use super::simd::{Kernel, Simd, balanced};
 
 /// A whole correlation by rows.
@@ -115,7 +115,7 @@ struct RowTile<const R: usize, const O: usize>(Tile);
 impl<const R: usize, const O: usize> Kernel for RowTile<R, O> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if R > S::ROW_TILE.0 || O > S::ROW_TILE.1 {
+        if const { R > S::ROW_TILE.0 || O > S::ROW_TILE.1 } {
             return;
         }
         let t = self.0;
@@ -181,8 +181,10 @@ impl Kernel for RowWeights {
                 S::call(Widen {
                     from: pass.dy.add((n + g) * s.outputs * s.plane()),
                     to: gradient.add(g * plan.gradient),
-                    rows: s.outputs * s.out_height,
+                    planes: s.outputs,
+                    rows: s.out_height,
                     columns: s.out_width,
+                    plane: gradient_plane(&s, S::LANES),
                 });
             }
             for i in 0..s.inputs {
@@ -196,7 +198,7 @@ impl Kernel for RowWeights {
                         group,
                         x_example: plan.padded,
                         dy_example: plan.gradient,
-                        dy_plane: s.out_height * columns,
+                        dy_plane: gradient_plane(&s, S::LANES),
                         height: s.out_height,
                         columns,
                         x_width: s.padded_width(),
@@ -237,28 +239,40 @@ impl Kernel for AddLanes {
     }
 }
 
+/// Numbers from one plane of the widened output gradient to the next. The cache line between them keeps planes of 4 KiB from
+/// falling on the same places of the first-level cache.
+pub(super) fn gradient_plane(s: &Correlation, lanes: usize) -> usize {
+    s.out_height * s.out_width.next_multiple_of(lanes) + 16
+}
+
 /// Copies rows into rows of whole vectors, whose remainder is 0 already.
 struct Widen {
     from: *const f32,
     to: *mut f32,
+    planes: usize,
     rows: usize,
     columns: usize,
+    /// Numbers from one plane of `to` to the next.
+    plane: usize,
 }
 
 impl Kernel for Widen {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (mut from, mut to) = (self.from, self.to);
+        let mut from = self.from;
         let last = S::first((self.columns + S::LANES - 1) % S::LANES + 1);
-        for _ in 0..self.rows {
-            let mut at = 0;
-            while at + S::LANES < self.columns {
-                S::store(to.add(at), S::load(from.add(at)));
-                at += S::LANES;
+        for plane in 0..self.planes {
+            let mut to = self.to.add(plane * self.plane);
+            for _ in 0..self.rows {
+                let mut at = 0;
+                while at + S::LANES < self.columns {
+                    S::store(to.add(at), S::load(from.add(at)));
+                    at += S::LANES;
+                }
+                S::store_masked(to.add(at), S::load_masked(from.add(at), last), last);
+                from = from.add(self.columns);
+                to = to.add(at + S::LANES);
             }
-            S::store_masked(to.add(at), S::load_masked(from.add(at), last), last);
-            from = from.add(self.columns);
-            to = to.add(at + S::LANES);
         }
     }
 }
@@ -329,7 +343,7 @@ struct RowWeightTile<const T: usize, const O: usize>(WeightTile);
 impl<const T: usize, const O: usize> Kernel for RowWeightTile<T, O> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if T * O > S::WEIGHT_TILE || (T != 3 && O > 5) {
+        if const { T * O > S::WEIGHT_TILE || (T != 3 && O > 4 && T * O != 25) } {
             return;
         }
         let t = self.0;

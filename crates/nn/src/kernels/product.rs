@@ -46,7 +46,7 @@ impl Kernel for Dot {
 impl Dot {
     #[inline(always)]
     unsafe fn columns<S: Simd, const M: usize>(self, width: usize) {
-        if M > S::DOT_TILE.0 {
+        if const { M > S::DOT_TILE.0 } {
             return;
         }
         match width {
@@ -65,7 +65,7 @@ struct DotTile<const M: usize, const N: usize>(Dot);
 impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if M > S::DOT_TILE.0 || N > S::DOT_TILE.1 {
+        if const { M > S::DOT_TILE.0 || N > S::DOT_TILE.1 } {
             return;
         }
         let Dot { x, w, b, y, .. } = self.0;
@@ -74,7 +74,10 @@ impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
         let whole = inputs / S::LANES * S::LANES;
         let mut k = 0;
         while k < whole {
-            let left: [S::V; M] = std::array::from_fn(|i| S::load(x.add(i * inputs + k)));
+            let mut left = [S::splat(0.0); M];
+            for i in 0..M {
+                left[i] = S::load(x.add(i * inputs + k));
+            }
             for j in 0..N {
                 let right = S::load(w.add(j * inputs + k));
                 for i in 0..M {
@@ -85,8 +88,10 @@ impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
         }
         if k < inputs {
             let mask = S::first(inputs - k);
-            let left: [S::V; M] =
-                std::array::from_fn(|i| S::load_masked(x.add(i * inputs + k), mask));
+            let mut left = [S::splat(0.0); M];
+            for i in 0..M {
+                left[i] = S::load_masked(x.add(i * inputs + k), mask);
+            }
             for j in 0..N {
                 let right = S::load_masked(w.add(j * inputs + k), mask);
                 for i in 0..M {
@@ -184,7 +189,7 @@ struct OuterTile<const M: usize, const N: usize>(Outer, usize);
 impl<const M: usize, const N: usize> Kernel for OuterTile<M, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if M > S::OUTER_TILE.0 || N > S::OUTER_TILE.1 {
+        if const { M > S::OUTER_TILE.0 || N > S::OUTER_TILE.1 } {
             return;
         }
         match (self.1 >= N * S::LANES, self.0.far) {
@@ -208,14 +213,15 @@ impl<const M: usize, const N: usize> OuterTile<M, N> {
                     S::prefetch(b.wrapping_add((k + AHEAD) * columns + j * S::LANES));
                 }
             }
-            let right: [S::V; N] = std::array::from_fn(|j| {
+            let mut right = [S::splat(0.0); N];
+            for j in 0..N {
                 let from = b.add(k * columns + j * S::LANES);
-                if WHOLE || j + 1 < N {
+                right[j] = if WHOLE || j + 1 < N {
                     S::load(from)
                 } else {
                     S::load_masked(from, mask)
-                }
-            });
+                };
+            }
             for i in 0..M {
                 let left = S::splat(*a.add(i * a_row + k * a_depth));
                 for j in 0..N {
@@ -223,13 +229,13 @@ impl<const M: usize, const N: usize> OuterTile<M, N> {
                 }
             }
         }
-        for (i, acc) in acc.iter().enumerate() {
-            for (j, &acc) in acc.iter().enumerate() {
+        for i in 0..M {
+            for j in 0..N {
                 let to = c.add(i * columns + j * S::LANES);
                 if WHOLE || j + 1 < N {
-                    S::store(to, acc);
+                    S::store(to, acc[i][j]);
                 } else {
-                    S::store_masked(to, acc, mask);
+                    S::store_masked(to, acc[i][j], mask);
                 }
             }
         }
