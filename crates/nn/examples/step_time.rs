@@ -67,7 +67,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let version = format!("cloister {level:?}");
-    println!("{}", serde_json::json!({ "version": version, "rows": rows }));
+    println!(
+        "{}",
+        serde_json::json!({ "version": version, "rows": rows })
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 use super::conv_channels::{ChannelWeights, Channels};
 use super::conv_rows::{RowWeights, Rows, gradient_plane};
-use super::simd::{Kernel, Simd, run};
+use super::simd::{Kernel, Simd, product, run};
 
 /// The shape of one convolution: stride 1, square kernel, the same zero padding on all four sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,28 +30,35 @@ pub struct ConvShape {
 impl ConvShape {
     /// Rows of the output: `height + 2 padding - kernel + 1`, or 0 where the kernel does not fit.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding + 1).saturating_sub(self.kernel)
+        out_size(self.height, self.padding, self.kernel)
     }
 
     /// Columns of the output: `width + 2 padding - kernel + 1`, or 0 where the kernel does not fit.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding + 1).saturating_sub(self.kernel)
+        out_size(self.width, self.padding, self.kernel)
     }
 
     /// Length of the input: `batch * in_channels * height * width`.
     pub fn input_len(&self) -> usize {
-        self.batch * self.in_channels * self.height * self.width
+        product(&[self.batch, self.in_channels, self.height, self.width])
     }
 
     /// Length of the output: `batch * out_channels * out_height * out_width`.
     pub fn output_len(&self) -> usize {
-        self.batch * self.out_channels * self.out_height() * self.out_width()
+        let (height, width) = (self.out_height(), self.out_width());
+        product(&[self.batch, self.out_channels, height, width])
     }
 
     /// Length of the weight: `out_channels * in_channels * kernel * kernel`.
     pub fn weight_len(&self) -> usize {
-        self.out_channels * self.in_channels * self.kernel * self.kernel
+        let (outputs, inputs) = (self.out_channels, self.in_channels);
+        product(&[outputs, inputs, self.kernel, self.kernel])
     }
+}
+
+fn out_size(size: usize, padding: usize, kernel: usize) -> usize {
+    let padded = padding.saturating_mul(2).saturating_add(size);
+    padded.saturating_add(1).saturating_sub(kernel)
 }
 
 /// Working memory of the convolutions, shared by all layers of a model.
@@ -198,6 +205,12 @@ pub fn conv2d_backward_parameters(
 
 fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
     assert!(s.kernel > 0, "a kernel has at least one row");
+    // Far beyond any use; with it no index below can overflow.
+    let limit = 1 << 20;
+    assert!(
+        s.kernel <= limit && s.padding <= limit,
+        "kernel and padding are at most 2^20"
+    );
     assert_eq!(
         input,
         s.input_len(),

@@ -1,4 +1,4 @@
-//! Products of the fully connected layer.
+//! Products of the fully connected layer. Expected lengths saturate, so that no overflow can make a check pass.
 
 use super::product::{Dot, Outer, SumRows};
 use super::simd::run;
@@ -15,10 +15,14 @@ pub fn linear_forward(
     inputs: usize,
     outputs: usize,
 ) {
-    assert_eq!(x.len(), n * inputs, "x is [n, inputs]");
-    assert_eq!(w.len(), outputs * inputs, "w is [outputs, inputs]");
+    assert_eq!(x.len(), n.saturating_mul(inputs), "x is [n, inputs]");
+    assert_eq!(
+        w.len(),
+        outputs.saturating_mul(inputs),
+        "w is [outputs, inputs]"
+    );
     assert_eq!(b.len(), outputs, "b is [outputs]");
-    assert_eq!(y.len(), n * outputs, "y is [n, outputs]");
+    assert_eq!(y.len(), n.saturating_mul(outputs), "y is [n, outputs]");
     let (x, w, b, y) = (x.as_ptr(), w.as_ptr(), b.as_ptr(), y.as_mut_ptr());
     // SAFETY: the lengths are those that `Dot` asks for, and `y` is borrowed alone.
     unsafe {
@@ -45,9 +49,13 @@ pub fn linear_backward_input(
     inputs: usize,
     outputs: usize,
 ) {
-    assert_eq!(dy.len(), n * outputs, "dy is [n, outputs]");
-    assert_eq!(w.len(), outputs * inputs, "w is [outputs, inputs]");
-    assert_eq!(dx.len(), n * inputs, "dx is [n, inputs]");
+    assert_eq!(dy.len(), n.saturating_mul(outputs), "dy is [n, outputs]");
+    assert_eq!(
+        w.len(),
+        outputs.saturating_mul(inputs),
+        "w is [outputs, inputs]"
+    );
+    assert_eq!(dx.len(), n.saturating_mul(inputs), "dx is [n, inputs]");
     let product = Outer {
         a: dy.as_ptr(),
         a_row: outputs,
@@ -75,9 +83,13 @@ pub fn linear_backward_parameters(
     inputs: usize,
     outputs: usize,
 ) {
-    assert_eq!(x.len(), n * inputs, "x is [n, inputs]");
-    assert_eq!(dy.len(), n * outputs, "dy is [n, outputs]");
-    assert_eq!(dw.len(), outputs * inputs, "dw is [outputs, inputs]");
+    assert_eq!(x.len(), n.saturating_mul(inputs), "x is [n, inputs]");
+    assert_eq!(dy.len(), n.saturating_mul(outputs), "dy is [n, outputs]");
+    assert_eq!(
+        dw.len(),
+        outputs.saturating_mul(inputs),
+        "dw is [outputs, inputs]"
+    );
     assert_eq!(db.len(), outputs, "db is [outputs]");
     let product = Outer {
         a: dy.as_ptr(),

@@ -1,6 +1,6 @@
 //! Pools over windows of 2 x 2 with stride 2. An odd last row or column is left out, as in PyTorch.
 
-use super::simd::{Kernel, Simd, run};
+use super::simd::{Kernel, Simd, product, run};
 
 /// The largest entry of each window. `argmax` receives its index *within its plane* (`0..height * width`); among equals
 /// the first in row-major order wins, and NaN wins over numbers.
@@ -18,7 +18,7 @@ pub fn max_pool2(
     let shape = Planes::new(x.len(), y.len(), planes, height, width);
     assert_eq!(argmax.len(), y.len(), "argmax has the length of y");
     assert!(
-        height * width <= 1 << 24,
+        height.saturating_mul(width) <= 1 << 24,
         "a plane has at most 2^24 entries"
     );
     let (x, y, argmax) = (x.as_ptr(), y.as_mut_ptr(), argmax.as_mut_ptr());
@@ -102,12 +102,12 @@ impl Planes {
     fn new(full: usize, pooled: usize, planes: usize, height: usize, width: usize) -> Self {
         assert_eq!(
             full,
-            planes * height * width,
+            product(&[planes, height, width]),
             "the full side is [planes, height, width]"
         );
         assert_eq!(
             pooled,
-            planes * (height / 2) * (width / 2),
+            product(&[planes, height / 2, width / 2]),
             "the pooled side is [planes, height / 2, width / 2]"
         );
         Planes {

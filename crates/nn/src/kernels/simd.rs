@@ -132,3 +132,11 @@ pub(super) fn balanced(length: usize, limit: usize, mut visit: impl FnMut(usize,
         start += size;
     }
 }
+
+/// The product, or the largest number where it would overflow: no slice is that long, so a check against it fails.
+pub(super) fn product(factors: &[usize]) -> usize {
+    if factors.contains(&0) {
+        return 0;
+    }
+    factors.iter().fold(1, |p, &f| p.saturating_mul(f))
+}

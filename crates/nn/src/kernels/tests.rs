@@ -149,6 +149,13 @@ fn check_conv(s: &ConvShape, salt: u64) {
     assert_near(&db, &want_db, s.batch * oh * ow, "db");
 }
 
+#[test]
+#[should_panic(expected = "w is [outputs, inputs]")]
+fn a_length_that_overflows_is_refused() {
+    let half = 1 << (usize::BITS / 2);
+    linear_forward(&[], &[], &[], &mut [], 0, half, half);
+}
+
 /// Bits of everything that the kernels write must not depend on what was in the outputs or the scratch before.
 #[test]
 fn equal_inputs_give_equal_bits() {
