@@ -73,7 +73,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
-    /// The run folder [default: runs/NAME-SEED, or sweeps/NAME-SEED for a sweep]
+    /// The run folder [default: runs/NAME-SEED, or sweeps/NAME-SEED for a sweep, and a number behind it where that is taken]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run, or the sweep, in this folder

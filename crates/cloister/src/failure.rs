@@ -42,9 +42,23 @@ pub(crate) fn report(error: &Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !error.is::<Stopped>() {
-        output::error(&format!("{error:#}"));
+        output::error(&words(error));
     }
     ExitCode::from(if is_usage(error) { 2 } else { 1 })
+}
+
+/// The error and what caused it, each once: many an error quotes its cause in its own words.
+fn words(error: &Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text += ": ";
+            }
+            text += &cause;
+        }
+        text
+    })
 }
 
 fn is_broken_pipe(error: &Error) -> bool {

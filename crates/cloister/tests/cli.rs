@@ -270,7 +270,7 @@ fn several_configs_are_all_checked() {
     assert_eq!(said.stdout, format!("{good}: ok (small)\n"));
     assert!(
         said.stderr
-            .contains(&format!("error: {bad}:1:8: seed: expected a whole number")),
+            .contains(&format!("{bad}:1:8: seed: expected a whole number")),
         "{}",
         said.stderr
     );

@@ -166,8 +166,12 @@ fn overview(inspection: &Inspection) -> String {
         text += &format!(", values {least} to {most}");
     }
     text.push('\n');
+    let all = match inspection.test {
+        Some(_) => "train",
+        None => "all",
+    };
     let parts = [
-        ("train", Some(&inspection.train)),
+        (all, Some(&inspection.train)),
         ("test", inspection.test.as_ref()),
     ];
     for (name, part) in parts {
@@ -197,17 +201,16 @@ fn overview(inspection: &Inspection) -> String {
 }
 
 fn classes(inspection: &Inspection) -> String {
-    let mut table = output::table(&["class", "train", "test"]);
+    let header = match inspection.test {
+        Some(_) => &["class", "train", "test"][..],
+        None => &["class", "rows"],
+    };
+    let mut table = output::table(header);
     for class in &inspection.classes {
-        let test = match inspection.test {
-            Some(_) => output::grouped(class.test as u64),
-            None => "-".into(),
-        };
-        table.add_row([
-            class.name.clone(),
-            output::grouped(class.train as u64),
-            test,
-        ]);
+        let counts = [class.train, class.test];
+        let counts = counts.iter().take(header.len() - 1);
+        let counts = counts.map(|count| output::grouped(*count as u64));
+        table.add_row(std::iter::once(class.name.clone()).chain(counts));
     }
     output::align_right(&mut table, 1);
     output::lines(&table)

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cloister_report::record::{RoundOutcome, RoundRow, Summary};
+use cloister_report::record::{HeadlineMetric, RoundOutcome, RoundRow, Summary};
 use cloister_sim::{Prepared, SimEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     on_terminal: bool,
     rounds: u32,
+    /// Whether AUROC says more than accuracy: for two classes.
+    binary: bool,
     /// Bytes up and down so far.
     traffic: u64,
     shown: Option<RoundRow>,
@@ -43,11 +45,18 @@ impl Progress {
             bar: None,
             on_terminal: io::stderr().is_terminal(),
             rounds: 0,
+            binary: false,
             traffic: 0,
             shown: None,
             stop,
             failure: None,
         }
+    }
+
+    /// Says that the data has two classes, so that AUROC is shown.
+    pub(crate) fn binary(mut self, binary: bool) -> Self {
+        self.binary = binary;
+        self
     }
 
     /// Shows an event.
@@ -145,7 +154,11 @@ impl Progress {
             self.shown = Some(row.clone());
         }
         if self.on_terminal {
-            let figures = self.shown.as_ref().map(figures).unwrap_or_default();
+            let figures = self
+                .shown
+                .as_ref()
+                .map(|row| self.figures(row))
+                .unwrap_or_default();
             if let Some(bar) = &self.bar {
                 bar.set_message(format!("{figures}  {}", bytes(self.traffic)));
             }
@@ -163,9 +176,24 @@ impl Progress {
             "round {:>width$}/{}{}  {}{trouble}",
             row.round,
             self.rounds,
-            figures(row),
+            self.figures(row),
             bytes(self.traffic),
         ));
+    }
+
+    /// Loss, accuracy and, for two classes, AUROC of a round, each after two blanks.
+    fn figures(&self, row: &RoundRow) -> String {
+        let mut text = String::new();
+        if let Some(loss) = row.test_loss {
+            text += &format!("  loss {loss:.4}");
+        }
+        if let Some(accuracy) = row.test_accuracy {
+            text += &format!("  accuracy {}", percent(accuracy));
+        }
+        if let Some(auroc) = row.test_auroc.filter(|_| self.binary) {
+            text += &format!("  auroc {auroc:.4}");
+        }
+        text
     }
 
     /// A line that stays, above the bar.
@@ -197,21 +225,6 @@ impl Progress {
     }
 }
 
-/// Loss, accuracy and AUROC of a round, each after two blanks.
-fn figures(row: &RoundRow) -> String {
-    let mut text = String::new();
-    if let Some(loss) = row.test_loss {
-        text += &format!("  loss {loss:.4}");
-    }
-    if let Some(accuracy) = row.test_accuracy {
-        text += &format!("  accuracy {}", percent(accuracy));
-    }
-    if let Some(auroc) = row.test_auroc {
-        text += &format!("  auroc {auroc:.4}");
-    }
-    text
-}
-
 /// What went wrong in a round.
 fn trouble(row: &RoundRow) -> Option<String> {
     let mut parts = Vec::new();
@@ -230,21 +243,29 @@ fn trouble(row: &RoundRow) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// The figure by which a run is judged first.
+/// The figures of a run that are judged first.
 pub(crate) fn headline(summary: &Summary) -> String {
-    let accuracy = summary
-        .final_
-        .accuracy
-        .map(|value| format!("accuracy {}", percent(value)));
-    let auroc = summary
-        .final_
-        .auroc
-        .map(|value| format!("auroc {value:.4}"));
-    let figures = match summary.metric {
-        cloister_report::record::HeadlineMetric::Auroc => [auroc, accuracy],
-        _ => [accuracy, None],
-    };
-    let figures: Vec<String> = figures.into_iter().flatten().collect();
+    figures_of(
+        summary.metric,
+        summary.final_.accuracy,
+        summary.final_.auroc,
+    )
+}
+
+/// Accuracy, after AUROC where that is the headline.
+pub(crate) fn figures_of(
+    metric: HeadlineMetric,
+    accuracy: Option<f64>,
+    auroc: Option<f64>,
+) -> String {
+    let auroc = auroc.filter(|_| metric == HeadlineMetric::Auroc);
+    let figures: Vec<String> = [
+        auroc.map(|value| format!("auroc {value:.4}")),
+        accuracy.map(|value| format!("accuracy {}", percent(value))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     match figures.is_empty() {
         true => "not measured".into(),
         false => figures.join(", "),

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::SimulateArgs;
 use crate::commands::load;
-use crate::commands::progress::{Mode, Progress, headline};
+use crate::commands::progress::{Mode, Progress, figures_of, headline};
 use crate::failure::{Stopped, Usage};
 use crate::{interrupt, output};
 
@@ -46,17 +46,27 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     }
 }
 
+/// `runs/NAME-SEED`, or with `-2`, `-3`, ... behind it where there is such a folder already: typing the same command
+/// again is no mistake, and nothing is overwritten.
 fn default_folder(experiment: &Experiment) -> PathBuf {
-    let parent = match experiment.sweep {
+    let parent = Path::new(match experiment.sweep {
         Some(_) => "sweeps",
         None => "runs",
-    };
-    Path::new(parent).join(format!("{}-{}", experiment.name, experiment.seed))
+    });
+    let name = format!("{}-{}", experiment.name, experiment.seed);
+    let mut folder = parent.join(&name);
+    let mut again = 1_u32;
+    while folder.exists() {
+        again += 1;
+        folder = parent.join(format!("{name}-{again}"));
+    }
+    folder
 }
 
 fn single(experiment: &Experiment, options: &Options, mode: Mode) -> Result<()> {
     let federation = Federation::load(experiment)?;
-    let mut progress = Progress::new(mode, Arc::clone(&options.stop));
+    let binary = federation.data.train.classes().len() == 2;
+    let mut progress = Progress::new(mode, Arc::clone(&options.stop)).binary(binary);
     let outcome = cloister_sim::run(&federation, options, &mut |event| progress.show(event));
     let written = progress.finish();
     let outcome = outcome?;
@@ -107,20 +117,12 @@ fn say_summary(summary: &Summary, page: &Path) {
     );
     output::note(&text);
     for (name, baseline) in &summary.baselines {
-        let figures: Vec<String> = [
-            baseline.auroc.map(|value| format!("auroc {value:.4}")),
-            baseline
-                .accuracy
-                .map(|value| format!("accuracy {}", output::percent(value))),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let figures = figures_of(summary.metric, baseline.accuracy, baseline.auroc);
         let of = match baseline.clients.is_some() {
             true => " (mean over the clients, each alone)",
             false => "",
         };
-        output::note(&format!("baseline {name}: {}{of}", figures.join(", ")));
+        output::note(&format!("baseline {name}: {figures}{of}"));
     }
     if summary.refused > 0 {
         output::note(&format!(
