@@ -36,7 +36,16 @@ pub(crate) fn reproduce(names: &[String]) -> Result<()> {
         let config = claim.path.display().to_string();
         run(
             "cargo",
-            &["run", "--release", "--quiet", "--", "simulate", &config, "--out", &folder],
+            &[
+                "run",
+                "--release",
+                "--quiet",
+                "--",
+                "simulate",
+                &config,
+                "--out",
+                &folder,
+            ],
         )?;
         writeln!(table, "{}", row(&claim, &name, Path::new(&folder))?)?;
         fs::create_dir_all("docs/results")?;
@@ -103,7 +112,11 @@ fn row(claim: &Claim, name: &str, folder: &Path) -> Result<String> {
 /// The first round whose test accuracy is at least `target`.
 fn first_round(csv: &str, target: f64) -> Result<Option<u32>> {
     let mut lines = csv.lines();
-    let header: Vec<&str> = lines.next().context("rounds.csv is empty")?.split(',').collect();
+    let header: Vec<&str> = lines
+        .next()
+        .context("rounds.csv is empty")?
+        .split(',')
+        .collect();
     let column = |name: &str| {
         header
             .iter()
@@ -125,7 +138,8 @@ fn first_round(csv: &str, target: f64) -> Result<Option<u32>> {
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    path.file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -31,7 +31,11 @@ pub(crate) fn check(folder: &str) -> Result<()> {
         let length = fs::metadata(&path)
             .with_context(|| path.display().to_string())?
             .len();
-        ensure!(length > 0 || file == "events.jsonl", "{} is empty", path.display());
+        ensure!(
+            length > 0 || file == "events.jsonl",
+            "{} is empty",
+            path.display()
+        );
     }
     let summary = fs::read(folder.join("summary.json"))?;
     let summary: Value = serde_json::from_slice(&summary)?;

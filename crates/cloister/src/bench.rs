@@ -9,8 +9,14 @@ mod train;
 
 /// What can be measured, with one line on each.
 pub(crate) const NAMES: [(&str, &str); 2] = [
-    ("train", "milliseconds of a training step, by model, batch and threads"),
-    ("simulate", "100 clients x 5 rounds of the 784-128-10 MLP, and the share that is not training"),
+    (
+        "train",
+        "milliseconds of a training step, by model, batch and threads",
+    ),
+    (
+        "simulate",
+        "100 clients x 5 rounds of the 784-128-10 MLP, and the share that is not training",
+    ),
 ];
 
 /// The measured figures; those not asked for are left out.
@@ -27,9 +33,15 @@ pub(crate) struct Report {
 
 /// Runs the named benches, or all.
 pub(crate) fn run(names: &[String]) -> Result<Report> {
-    if let Some(name) = names.iter().find(|name| NAMES.iter().all(|(known, _)| known != name)) {
+    if let Some(name) = names
+        .iter()
+        .find(|name| NAMES.iter().all(|(known, _)| known != name))
+    {
         let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-        bail!("no bench is called '{name}'; there are {}", known.join(", "));
+        bail!(
+            "no bench is called '{name}'; there are {}",
+            known.join(", ")
+        );
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let mut report = Report {

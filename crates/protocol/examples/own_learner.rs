@@ -36,7 +36,10 @@ impl Line {
     }
 
     fn loss(&self, parameters: &[f32]) -> f64 {
-        let squares: f64 = self.residuals(parameters).map(|(_, r)| f64::from(r * r)).sum();
+        let squares: f64 = self
+            .residuals(parameters)
+            .map(|(_, r)| f64::from(r * r))
+            .sum();
         squares / self.points.len() as f64
     }
 }
@@ -69,7 +72,11 @@ impl Learner for Line {
         Ok(Update {
             examples: self.examples(),
             loss: self.loss(&parameters),
-            values: parameters.iter().zip(global).map(|(new, old)| new - old).collect(),
+            values: parameters
+                .iter()
+                .zip(global)
+                .map(|(new, old)| new - old)
+                .collect(),
         })
     }
 
@@ -91,9 +98,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // y = 3 x + 1, seen by each owner over another range.
     let points = |from: i32| -> Vec<(f32, f32)> {
         let x = |i: i32| i as f32 / 10.0;
-        (from..from + 10).map(|i| (x(i), 3.0 * x(i) + 1.0)).collect()
+        (from..from + 10)
+            .map(|i| (x(i), 3.0 * x(i) + 1.0))
+            .collect()
     };
-    let mut learners = [Line::new(points(-10))?, Line::new(points(0))?, Line::new(points(10))?];
+    let mut learners = [
+        Line::new(points(-10))?,
+        Line::new(points(0))?,
+        Line::new(points(10))?,
+    ];
 
     let streams = Streams::new(1);
     let layout = LayoutDigest::of(learners[0].layout());
@@ -123,6 +136,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("y = {:.3} x + {:.3}", server.global()[0], server.global()[1]);
+    println!(
+        "y = {:.3} x + {:.3}",
+        server.global()[0],
+        server.global()[1]
+    );
     Ok(())
 }

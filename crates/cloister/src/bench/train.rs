@@ -44,7 +44,11 @@ pub(crate) fn models() -> Result<Vec<(&'static str, Model)>> {
     let table = [
         ("logistic 784-10", r#"{"kind":"logistic"}"#, grey),
         ("mlp 784-128-10", r#"{"kind":"mlp","hidden":[128]}"#, grey),
-        ("mlp 784-200-200-10", r#"{"kind":"mlp","hidden":[200,200]}"#, grey),
+        (
+            "mlp 784-200-200-10",
+            r#"{"kind":"mlp","hidden":[200,200]}"#,
+            grey,
+        ),
         ("lenet5 28x28x1", r#"{"kind":"lenet5"}"#, grey),
         ("lenet5 32x32x3", r#"{"kind":"lenet5"}"#, colour),
         ("mcmahan-cnn 28x28x1", r#"{"kind":"cnn"}"#, grey),
@@ -71,7 +75,9 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
 
 fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Result<Row> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let inputs: Vec<f32> = (0..batch * model.input().len()).map(|_| rng.random()).collect();
+    let inputs: Vec<f32> = (0..batch * model.input().len())
+        .map(|_| rng.random())
+        .collect();
     let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..10)).collect();
     let mut parameters = model.initial_parameters(&mut rng);
     let mut gradient = vec![0.0; parameters.len()];
@@ -82,7 +88,14 @@ fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Resu
         if threads == 1 {
             model.gradient(&parameters, &inputs, &labels, &mut single, &mut gradient);
         } else {
-            gradient_parallel(model, &parameters, &inputs, &labels, &mut parallel, &mut gradient);
+            gradient_parallel(
+                model,
+                &parameters,
+                &inputs,
+                &labels,
+                &mut parallel,
+                &mut gradient,
+            );
         }
         optimizer.step(&mut parameters, &gradient, 1e-3, 0.0, None);
     };
