@@ -469,6 +469,67 @@ fn a_run_can_be_made_reported_and_evaluated() {
 }
 
 #[test]
+fn a_model_is_measured_on_other_data() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table = |name: &str, rows: &[(f32, &str)]| {
+        let path = inside(&folder, name);
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|(x, class)| format!("{x},{class}"))
+            .collect();
+        fs::write(&path, format!("x,class\n{}\n", lines.join("\n"))).expect("the table is written");
+        path
+    };
+    let mut rows = Vec::new();
+    for i in 0..50 {
+        rows.extend([
+            (i as f32 * 0.01 + 1.0, "high"),
+            (i as f32 * -0.01 - 1.0, "low"),
+        ]);
+    }
+    let train = table("train.csv", &rows);
+    let config = inside(&folder, "table.toml");
+    let text = format!(
+        "[data]\npath = '{train}'\n[model]\nkind = \"logistic\"\n[federation]\nclients = 2\nrounds = 10\n[train]\nlearning_rate = 0.5\n"
+    );
+    fs::write(&config, text).expect("the config is written");
+    let out = inside(&folder, "run");
+    let said = run(&["simulate", &config, "--quiet", "--out", &out]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+
+    // Three rows that the model gets right and one that no model could, the classes met in the other order.
+    let other = table(
+        "other.csv",
+        &[(-2.0, "low"), (-1.5, "low"), (2.0, "high"), (3.0, "low")],
+    );
+    let model = inside(&folder, "run/model.safetensors");
+    let text = done(&["evaluate", &model, "--data", &other, "--json"]);
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["metrics"]["examples"], 4);
+    assert_eq!(json["metrics"]["accuracy"], 0.75);
+    assert_eq!(json["classes"], serde_json::json!(["high", "low"]));
+    assert_eq!(
+        json["metrics"]["confusion"],
+        serde_json::json!([[1, 0], [1, 2]])
+    );
+
+    let strange = table("strange.csv", &[(1.0, "high"), (0.0, "middling")]);
+    let said = run(&["evaluate", &model, "--data", &strange]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+    assert!(said.stderr.contains("middling"), "{}", said.stderr);
+
+    let junk = inside(&folder, "junk.safetensors");
+    fs::write(&junk, "junk").expect("a file is written");
+    let said = run(&["evaluate", &junk]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+    assert!(
+        said.stderr.contains("not a safetensors file"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
 fn the_same_seed_gives_the_same_model_on_any_number_of_threads() {
     let (folder, config) = small_run();
     let model = |name: &str, threads: &str, seed: &str| {

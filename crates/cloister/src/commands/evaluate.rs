@@ -36,15 +36,19 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         &labels,
         args.threads.count(),
     );
+    let name = match &args.data {
+        Some(path) => path.display().to_string(),
+        None => data.name().to_owned(),
+    };
     if args.json {
         return output::print_json(&json!({
             "model": path,
-            "data": data.name(),
+            "data": name,
             "classes": classes,
             "metrics": evaluation,
         }));
     }
-    output::print(&describe(&data, &classes, &evaluation))
+    output::print(&describe(&name, &classes, &evaluation))
 }
 
 fn model_path(given: &Path) -> PathBuf {
@@ -126,10 +130,9 @@ fn input(data: &Dataset) -> InputShape {
     }
 }
 
-fn describe(data: &Dataset, classes: &[String], evaluation: &Evaluation) -> String {
+fn describe(name: &str, classes: &[String], evaluation: &Evaluation) -> String {
     let mut text = format!(
-        "{}: {} examples\naccuracy           {}\nbalanced accuracy  {}\n",
-        data.name(),
+        "{name}: {} examples\naccuracy           {}\nbalanced accuracy  {}\n",
         output::grouped(evaluation.examples as u64),
         output::percent(evaluation.accuracy),
         output::percent(evaluation.balanced_accuracy),
