@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::bench::NAMES;
 
 /// Secure federated learning: train one model over data that never leaves its owners.
 #[derive(Debug, Parser)]
@@ -73,7 +76,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
-    /// The run folder [default: runs/NAME-SEED, or sweeps/NAME-SEED for a sweep, and a number behind it where that is taken]
+    /// The run folder [default: runs/NAME-SEED, or sweeps/NAME-SEED for a sweep; -2, -3, ... where that is taken]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run, or the sweep, in this folder
@@ -203,9 +206,14 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
     /// What to measure [default: all]
-    #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(crate::bench::NAMES.map(|(name, help)| clap::builder::PossibleValue::new(name).help(help))))]
+    #[arg(value_name = "NAME", value_parser = bench_names())]
     pub(crate) names: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The benches with a line on each, for the help.
+fn bench_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(NAMES.map(|(name, help)| PossibleValue::new(name).help(help)))
 }

@@ -252,6 +252,9 @@ fn misfit(root: &Node, value: &toml::Value, error: &toml::de::Error) -> Finding 
     }
 }
 
+/// Dotted keys and what a cell sets them to.
+type Settings = Vec<(String, toml::Value)>;
+
 /// Every cell of the sweep in `root`, checked.
 fn grid(
     shape: &Shape,
@@ -277,43 +280,53 @@ fn grid(
     };
     let (mut cells, mut findings) = (Vec::with_capacity(count), Vec::new());
     for index in 0..count {
-        let mut tree = base.clone();
-        let mut settings = Vec::with_capacity(axes.len());
-        let mut below = count;
-        for axis in &axes {
-            below /= axis.values.len();
-            let value = &axis.values[index / below % axis.values.len()];
-            settings.extend(value.to_toml().map(|value| (axis.key.clone(), value)));
-            if let Err(depth) = axis.put(&mut tree, value) {
-                let parent = axis.path[..depth].join(".");
-                return Err(vec![axis.refused(format!("'{parent}' is not a table"))]);
-            }
-        }
+        let (mut tree, settings) = cell(&base, &axes, count, index)?;
         expand_data_root(&mut tree, data_root);
         match build(shape, &mut tree) {
             Ok((experiment, found)) => {
-                for warning in found {
-                    if !warnings.contains(&warning) {
-                        warnings.push(warning);
-                    }
-                }
+                add_new(warnings, found);
                 cells.push(Cell {
                     settings,
                     experiment,
                 });
             }
-            Err(found) => {
-                for finding in found {
-                    if !findings.contains(&finding) {
-                        findings.push(finding);
-                    }
-                }
-            }
+            Err(found) => add_new(&mut findings, found),
         }
     }
     match findings.is_empty() {
         true => Ok(cells),
         false => Err(findings),
+    }
+}
+
+/// The tree of cell `index` of `count`, and what the cell sets. The last axis varies fastest.
+fn cell(
+    base: &Node,
+    axes: &[Axis],
+    count: usize,
+    index: usize,
+) -> Result<(Node, Settings), Vec<Finding>> {
+    let mut tree = base.clone();
+    let mut settings = Vec::with_capacity(axes.len());
+    let mut below = count;
+    for axis in axes {
+        below /= axis.values.len();
+        let value = &axis.values[index / below % axis.values.len()];
+        settings.extend(value.to_toml().map(|value| (axis.key.clone(), value)));
+        if let Err(depth) = axis.put(&mut tree, value) {
+            let parent = axis.path[..depth].join(".");
+            return Err(vec![axis.refused(format!("'{parent}' is not a table"))]);
+        }
+    }
+    Ok((tree, settings))
+}
+
+/// Adds what is not there yet: many cells have the same to say.
+fn add_new<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
+    for item in more {
+        if !list.contains(&item) {
+            list.push(item);
+        }
     }
 }
 

@@ -318,8 +318,8 @@ fn is_character(schema: &Json) -> bool {
     schema.get("maxLength").and_then(Json::as_u64) == Some(1)
 }
 
-/// Whether an integer is within what the schema, or its Rust type, allows, and a character is one. Ranges of real numbers are checked with
-/// their meaning, after reading.
+/// Whether an integer is within what the schema, or its Rust type, allows, and a character is one. Ranges of real
+/// numbers are checked with their meaning, after reading.
 pub(crate) fn in_range(node: &Node, schema: &Json) -> bool {
     if let (Some(text), true) = (node.as_str(), is_character(schema)) {
         return text.chars().count() == 1;

@@ -73,13 +73,9 @@ fn partition(config: &ConfigArgs, json: bool) -> Result<()> {
     let federation = Federation::load(&loaded.experiment)?;
     let classes = federation.data.train.classes();
     let counts = federation.partition.class_counts(&federation.data.train);
-    let clients: Vec<&str> = federation
-        .partition
-        .clients
-        .iter()
-        .map(|share| share.name.as_str())
-        .collect();
     if json {
+        let shares = federation.partition.clients.iter();
+        let clients: Vec<&str> = shares.map(|share| share.name.as_str()).collect();
         return output::print_json(&json!({
             "dataset": federation.data.train.name(),
             "partition": loaded.experiment.data.partition,
@@ -88,50 +84,61 @@ fn partition(config: &ConfigArgs, json: bool) -> Result<()> {
             "counts": counts,
         }));
     }
+    output::print(&format!(
+        "{}\n\n{}",
+        deal(&federation, &counts),
+        sizes(&federation)
+    ))
+}
+
+/// The table of clients and classes, shortened where it would be long.
+fn deal(federation: &Federation, counts: &[Vec<u32>]) -> String {
     let header: Vec<&str> = std::iter::once("client")
-        .chain(classes.iter().map(String::as_str))
+        .chain(federation.data.train.classes().iter().map(String::as_str))
         .chain(["examples"])
         .collect();
     let mut table = output::table(&header);
-    for (client, counts) in clients.iter().zip(&counts).take(MOST_SHOWN) {
-        let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+    let clients = &federation.partition.clients;
+    for (client, counts) in clients.iter().zip(counts).take(MOST_SHOWN) {
+        let total = output::grouped(client.rows.len() as u64);
         let cells = counts.iter().map(|count| match count {
             0 => "·".to_owned(),
             count => output::grouped(u64::from(*count)),
         });
         table.add_row(
-            std::iter::once((*client).to_owned())
+            std::iter::once(client.name.clone())
                 .chain(cells)
-                .chain([output::grouped(total)]),
+                .chain([total]),
         );
     }
     output::align_right(&mut table, 1);
-    let mut sizes: Vec<usize> = federation
-        .partition
-        .clients
-        .iter()
-        .map(|share| share.rows.len())
-        .collect();
+    let mut text = output::lines(&table);
+    if let Some(more) = clients
+        .len()
+        .checked_sub(MOST_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        let more = output::grouped(more as u64);
+        text += &format!("\n... and {more} more clients (--json has all)");
+    }
+    text
+}
+
+/// How many examples there are and how many a client has, in a sentence.
+fn sizes(federation: &Federation) -> String {
+    let clients = &federation.partition.clients;
+    let mut sizes: Vec<usize> = clients.iter().map(|share| share.rows.len()).collect();
     sizes.sort_unstable();
     let size = |place: usize| output::grouped(sizes.get(place).copied().unwrap_or(0) as u64);
-    let mut text = format!("{}\n", output::lines(&table));
-    if clients.len() > MOST_SHOWN {
-        let more = clients.len() - MOST_SHOWN;
-        text += &format!(
-            "... and {} more clients (--json has all)\n",
-            output::grouped(more as u64)
-        );
-    }
-    text += &format!(
-        "\n{} training examples, {} clients with {} to {} each, median {}; {} test examples stay with the server",
+    format!(
+        "{} training examples, {} clients with {} to {} each, median {}; {} test examples stay with the server",
         output::grouped(federation.data.train.len() as u64),
         output::grouped(clients.len() as u64),
         size(0),
         size(sizes.len().saturating_sub(1)),
         size(sizes.len() / 2),
         output::grouped(federation.data.test.len() as u64),
-    );
-    output::print(&text)
+    )
 }
 
 fn inspect(path: &Path, set: &[String], json: bool) -> Result<()> {
