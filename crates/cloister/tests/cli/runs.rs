@@ -219,6 +219,8 @@ fn an_interrupted_run_stops_at_a_round_and_goes_on() {
         "--set",
         "federation.rounds=400",
         "--set",
+        "train.epochs=10",
+        "--set",
         "evaluate.every=100",
     ];
     let arguments = |out: &str| {
