@@ -9,6 +9,28 @@
 //! - The same seed gives the same model file, bit for bit, for any number of threads, and whether or not the run was
 //!   stopped and resumed.
 //! - After every round the state is written atomically: a run that was killed goes on from its last whole round.
+//!
+//! ```
+//! use std::sync::{Arc, atomic::AtomicBool};
+//! use cloister_sim::{Federation, Options, run};
+//!
+//! let text = "name = 'hospitals'\n\
+//!             data = { dataset = 'heart-disease', partition = { kind = 'natural' } }\n\
+//!             federation = { rounds = 3 }\n\
+//!             model = { kind = 'logistic' }";
+//! let federation = Federation::load(&toml::from_str(text)?)?;
+//! assert_eq!(federation.clients(), 4);
+//! let folder = tempfile::tempdir()?;
+//! let options = Options {
+//!     folder: folder.path().join("run"),
+//!     threads: 2,
+//!     resume: false,
+//!     stop: Arc::new(AtomicBool::new(false)),
+//! };
+//! let outcome = run(&federation, &options, &mut |_| {})?;
+//! assert!(outcome.summary.is_some_and(|summary| summary.final_.auroc > Some(0.5)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod baselines;
 mod checkpoint;
@@ -27,4 +49,4 @@ pub use event::{Prepared, SimEvent};
 pub use federation::Federation;
 pub use results::trust;
 pub use run::{Options, Outcome, run};
-pub use sweep::{SweepOutcome, label, run_sweep};
+pub use sweep::{SweepOutcome, run_sweep};

@@ -56,12 +56,22 @@ pub fn run_sweep(
         of: cells.len(),
     };
     let mut failure = None;
+    let numbered: Vec<(usize, &Cell)> = cells.iter().enumerate().collect();
     for_each_ordered(
-        cells,
+        &numbered,
         at_once,
-        |cell| run_cell(cell, options, (options.threads / at_once).max(1), &data),
-        |cell, result| {
-            let label = label(cell);
+        |(number, cell)| {
+            let folder = options.folder.join(label(*number, cell));
+            run_cell(
+                cell,
+                folder,
+                options,
+                (options.threads / at_once).max(1),
+                &data,
+            )
+        },
+        |(number, cell), result| {
+            let label = label(*number, cell);
             let figures = match &result {
                 Ok(Some(summary)) => SweepResult::of(summary, &label),
                 // Stopped: its row comes when it is done.
@@ -111,6 +121,7 @@ pub fn run_sweep(
 /// Runs one cell, or finds it done.
 fn run_cell(
     cell: &Cell,
+    folder: PathBuf,
     options: &Options,
     threads: usize,
     data: &DataShelf,
@@ -118,7 +129,6 @@ fn run_cell(
     if options.stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let folder = options.folder.join(label(cell));
     let mut resume = false;
     if options.resume && folder.exists() {
         let sha256 = cell.experiment.sha256()?;
@@ -176,8 +186,9 @@ fn written(value: &toml::Value) -> String {
     }
 }
 
-/// A folder name for a cell: its settings, made safe for every file system.
-pub fn label(cell: &Cell) -> String {
+/// A folder name for a cell: its number in the grid, from 1, which makes it unique, and its settings, made safe for
+/// every file system.
+fn label(number: usize, cell: &Cell) -> String {
     let parts: Vec<String> = cell
         .settings
         .iter()
@@ -193,7 +204,8 @@ pub fn label(cell: &Cell) -> String {
             '-'
         }
     };
-    parts.join("_").chars().map(safe).take(120).collect()
+    let settings: String = parts.join("_").chars().map(safe).take(100).collect();
+    format!("{:03}-{settings}", number + 1)
 }
 
 /// Data sets in memory, shared by the runs that use them at the same time.
