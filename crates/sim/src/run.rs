@@ -150,15 +150,17 @@ impl<'a> Run<'a> {
             clients.push(Client::new(layout, parameters, examples));
         }
         let folder = &options.folder;
+        let stored = match options.resume {
+            true => Some(resumable(folder, &config_sha256)?),
+            false => None,
+        };
         let mut run = Self {
             federation,
             options,
             server,
-            writer: if options.resume {
-                let checkpoint = resumable(folder, &config_sha256)?;
-                RunWriter::reopen(folder, checkpoint.server.round)?
-            } else {
-                RunWriter::create(folder, &config)?
+            writer: match &stored {
+                Some(checkpoint) => RunWriter::reopen(folder, checkpoint.server.round)?,
+                None => RunWriter::create(folder, &config)?,
             },
             checkpoints: checkpoint::Writer::default(),
             participations: vec![0; clients.len()],
@@ -172,11 +174,12 @@ impl<'a> Run<'a> {
             round_time: Duration::ZERO,
             training_nanos: AtomicU64::new(0),
         };
-        if options.resume {
-            run.restore()?;
-        } else {
-            run.write_partition()?;
-            run.checkpoint()?;
+        match stored {
+            Some(checkpoint) => run.restore(checkpoint)?,
+            None => {
+                run.write_partition()?;
+                run.checkpoint()?;
+            }
         }
         Ok(run)
     }
@@ -196,8 +199,7 @@ impl<'a> Run<'a> {
             .partition(&names, data.train.classes(), &counts)?)
     }
 
-    fn restore(&mut self) -> Result<(), SimError> {
-        let checkpoint = Checkpoint::read(&self.options.folder)?;
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), SimError> {
         if checkpoint.participations.len() != self.clients.len()
             || checkpoint.refusals.len() != self.clients.len()
         {
