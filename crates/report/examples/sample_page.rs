@@ -210,6 +210,7 @@ impl Sample {
             bytes_down: u64::from(self.cohort) * (4 * self.parameters + 90),
             seconds: 0.11,
             virtual_seconds: None,
+            ..RoundRow::default()
         }
     }
 
@@ -293,6 +294,7 @@ impl Sample {
                 alone_auroc: auroc.then_some(alone),
                 rounds: (f64::from(self.rounds * self.cohort) / self.clients.len() as f64) as u32,
                 refused: u32::from(luck < 0.02),
+                ..ClientRow::default()
             }
         })
         .collect()
@@ -396,6 +398,7 @@ impl Sample {
                 "Clients see the global model of each round in which they take part, and nothing of each other.".to_owned(),
                 "This run was simulated in one process: no data crossed a network.".to_owned(),
             ],
+            ..Summary::default()
         }
     }
 }

@@ -37,6 +37,7 @@
 //!     bytes_down: 26_400,
 //!     seconds: 0.2,
 //!     virtual_seconds: None,
+//!     ..RoundRow::default()
 //! })?;
 //!
 //! let record = RunRecord::read(&folder)?; // the run has no summary yet: it is in progress

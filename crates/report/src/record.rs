@@ -5,13 +5,14 @@
 //! | `config.toml` | the resolved config, word for word | once, at the start |
 //! | `rounds.csv` | a [`RoundRow`] a round | one line appended after each round |
 //! | `events.jsonl` | an [`Event`] a line | appended as things happen |
+//! | `verdicts.csv` | a [`VerdictRow`] an accepted reply, where the rule judges single replies | appended with each round |
 //! | `partition.csv` | clients x classes: examples held | once |
 //! | `baselines.csv` | a [`BaselinePoint`] a baseline and round | when a baseline is done |
 //! | `clients.csv` | a [`ClientRow`] a client | at the end |
 //! | `confusion.csv` | true x predicted classes | at the end |
 //! | `summary.json` | the [`Summary`] | at the end; its presence says that the run ended |
 //!
-//! The two growing files are appended line by line and a line counts once its line end is there; every other file
+//! The growing files are appended line by line and a line counts once its line end is there; every other file
 //! is replaced in one step ([`write_atomic`]). So a folder can be read at any moment, also of a run in progress and of
 //! a run that was killed.
 //!
@@ -19,6 +20,7 @@
 //! finite (a diverged loss) is `NaN`, `inf` or `-inf`: a bare word in CSV, a JSON string in JSON. Both survive the round
 //! trip. Finite numbers are written with as many digits as bring back the same bits.
 
+mod attack;
 mod error;
 mod file;
 pub(crate) mod number;
@@ -31,6 +33,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
 pub use file::write_atomic;
 pub use reader::{ConfusionTable, PartitionTable, RunRecord};
@@ -45,6 +48,8 @@ pub mod file_name {
     pub const ROUNDS: &str = "rounds.csv";
     /// One JSON object a line.
     pub const EVENTS: &str = "events.jsonl";
+    /// One row an accepted reply that the rule judged.
+    pub const VERDICTS: &str = "verdicts.csv";
     /// Clients x classes.
     pub const PARTITION: &str = "partition.csv";
     /// Learning curves of the baselines.
@@ -59,6 +64,9 @@ pub mod file_name {
     pub const REPORT: &str = "report.html";
     /// One row a run, in the folder of a sweep.
     pub const SWEEP: &str = "sweep.csv";
+    /// The run folder, inside that of an attacked run, of the same run without the attack, where the summary names no
+    /// other.
+    pub const UNATTACKED: &str = "unattacked";
 }
 
 /// The words that [`Event::kind`] takes where the report knows what to do with them. Other words are kept and listed.
@@ -76,13 +84,14 @@ pub mod event_kind {
 }
 
 /// How a round ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RoundOutcome {
     /// With too few good replies: the model is that of the round before.
     Abandoned,
     /// With a new model.
+    #[default]
     Completed,
 }
 
@@ -90,7 +99,7 @@ pub enum RoundOutcome {
 ///
 /// The test figures are those of the model after the round; they are `None` in rounds without an evaluation. Round 0,
 /// where a host records it, is the model before any training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoundRow {
     /// The round, counted from 1.
     pub round: u32,
@@ -108,7 +117,7 @@ pub struct RoundRow {
     pub test_auroc: Option<f64>,
     /// Clients that were asked.
     pub cohort: u32,
-    /// Replies that went into the model.
+    /// Replies that passed the server's checks.
     pub accepted: u32,
     /// Replies that were refused.
     pub refused: u32,
@@ -131,6 +140,24 @@ pub struct RoundRow {
     /// Seconds on the simulated clock, where there is one.
     #[serde(with = "number::option")]
     pub virtual_seconds: Option<f64>,
+    /// Accepted replies that the aggregation rule used, where it judges single replies.
+    #[serde(default)]
+    pub kept: Option<u32>,
+    /// Accepted replies of malicious clients, where the host knows who they are.
+    #[serde(default)]
+    pub malicious: Option<u32>,
+    /// Those of them that the rule used.
+    #[serde(default)]
+    pub malicious_kept: Option<u32>,
+    /// Share of the aggregate that malicious replies had, 0 to 1, for rules that are weighted means.
+    #[serde(with = "number::option", default)]
+    pub malicious_weight: Option<f64>,
+    /// Share of the attack's source class that the model gets right, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub source_recall: Option<f64>,
+    /// Share of triggered test examples that the model takes for the attack's target class, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub attack_success: Option<f64>,
 }
 
 /// Something that happened: a line of `events.jsonl`.
@@ -174,7 +201,7 @@ impl Event {
 }
 
 /// What became of one client: a line of `clients.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientRow {
     /// Its name.
     pub client: String,
@@ -196,6 +223,12 @@ pub struct ClientRow {
     pub rounds: u32,
     /// Replies of the client that were refused.
     pub refused: u32,
+    /// Whether it is malicious, where the host knows.
+    #[serde(default)]
+    pub malicious: Option<bool>,
+    /// Rounds in which the aggregation rule kept its reply, where it judges single replies.
+    #[serde(default)]
+    pub kept: Option<u32>,
 }
 
 /// A point of a baseline's learning curve: a line of `baselines.csv`.
@@ -413,4 +446,10 @@ pub struct Summary {
     /// Who can see what: sentences.
     #[serde(default)]
     pub trust: Vec<String>,
+    /// How replies were made one update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<AggregationInfo>,
+    /// The attack on the run; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attack: Option<AttackInfo>,
 }

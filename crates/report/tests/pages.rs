@@ -33,6 +33,7 @@ fn row(round: u32, accuracy: f64) -> RoundRow {
         bytes_down: 2_000,
         seconds: 0.5,
         virtual_seconds: None,
+        ..RoundRow::default()
     }
 }
 
@@ -77,6 +78,7 @@ fn record(name: &str, config: &str, seed: u64, accuracies: &[f64]) -> RunRecord 
         baselines: BTreeMap::new(),
         clients: None,
         confusion: None,
+        ..RunRecord::default()
     }
 }
 
@@ -113,6 +115,7 @@ fn hostile() -> RunRecord {
                 alone_auroc: None,
                 rounds: 2,
                 refused: 1,
+                ..ClientRow::default()
             })
             .collect(),
     );
@@ -328,6 +331,7 @@ fn ten_thousand_clients_and_a_thousand_rounds_fit_on_a_page() {
                 alone_auroc: None,
                 rounds: 1,
                 refused: 10,
+                ..ClientRow::default()
             })
             .collect(),
     );

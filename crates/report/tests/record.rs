@@ -31,6 +31,7 @@ fn row(round: u32) -> RoundRow {
         bytes_down: 5_000,
         seconds: 0.25,
         virtual_seconds: None,
+        ..RoundRow::default()
     }
 }
 
@@ -121,6 +122,7 @@ fn every_part_comes_back_as_it_was_written() {
         alone_auroc: None,
         rounds: 1,
         refused: 0,
+        ..ClientRow::default()
     };
     writer.partition(&clients, &classes, &counts).unwrap();
     writer.round(&row(1)).unwrap();
@@ -193,8 +195,9 @@ fn the_first_line_of_rounds_names_the_fields() {
     assert_eq!(
         text,
         "round,train_loss,test_loss,test_accuracy,test_auroc,cohort,accepted,refused,dropped,late,outcome,epsilon,\
-         bytes_up,bytes_down,seconds,virtual_seconds\n\
-         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,\n"
+         bytes_up,bytes_down,seconds,virtual_seconds,kept,malicious,malicious_kept,malicious_weight,source_recall,\
+         attack_success\n\
+         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,,,,,,,\n"
     );
 }
 
@@ -537,13 +540,13 @@ fn a_broken_sweep_is_named_with_its_line() {
     let header = fs::read_to_string(&path).unwrap();
     fs::write(
         &path,
-        format!("{header}0,one,v,done,0,0,0,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,one,v,done,0,0,0,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(read(), "SWEEP/sweep.csv:2: seed: \"one\" is not a seed");
     fs::write(
         &path,
-        format!("{header}0,1,v,done,0,0,none,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,1,v,done,0,0,none,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(
@@ -551,5 +554,5 @@ fn a_broken_sweep_is_named_with_its_line() {
         "SWEEP/sweep.csv:2: refused: invalid digit found in string"
     );
     fs::write(&path, format!("{header}0,1\n")).unwrap();
-    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 19");
+    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 26");
 }

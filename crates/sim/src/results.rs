@@ -60,6 +60,8 @@ pub(crate) fn clients(
                 alone_auroc: None,
                 rounds: participations.get(place).copied().unwrap_or(0),
                 refused: refusals.get(place).copied().unwrap_or(0),
+                malicious: None,
+                kept: None,
             });
             std::ops::ControlFlow::Continue(())
         },
@@ -160,6 +162,8 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         data: data_info(federation),
         baselines: ending.baselines.clone(),
         trust: trust(experiment),
+        aggregation: None,
+        attack: None,
     }
 }
 

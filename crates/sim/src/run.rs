@@ -437,6 +437,7 @@ impl<'a> Run<'a> {
             bytes_down: report.bytes_down,
             seconds: 0.0,
             virtual_seconds: timed.then_some(report.duration.as_secs_f64()),
+            ..RoundRow::default()
         }
     }
 

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::error::column_message;
 use super::file::{read_if_present, whole_lines};
-use super::{BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, file_name, number};
+use super::{
+    BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, VerdictRow, file_name, number,
+};
 
 /// The columns of `rounds.csv`, in the order of [`RoundRow`]'s fields.
-pub(super) const ROUND_COLUMNS: [&str; 16] = [
+pub(super) const ROUND_COLUMNS: [&str; 22] = [
     "round",
     "train_loss",
     "test_loss",
@@ -29,6 +31,12 @@ pub(super) const ROUND_COLUMNS: [&str; 16] = [
     "bytes_down",
     "seconds",
     "virtual_seconds",
+    "kept",
+    "malicious",
+    "malicious_kept",
+    "malicious_weight",
+    "source_recall",
+    "attack_success",
 ];
 
 /// Who holds what.
@@ -52,7 +60,7 @@ pub struct ConfusionTable {
 }
 
 /// A run folder in memory. Parts that the folder does not have (yet) are `None` or empty.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunRecord {
     /// Where it was read from.
     pub folder: PathBuf,
@@ -62,6 +70,10 @@ pub struct RunRecord {
     pub rounds: Vec<RoundRow>,
     /// The events, in the order in which they happened.
     pub events: Vec<Event>,
+    /// What the aggregation rule made of single replies, in the order in which it was recorded.
+    pub verdicts: Vec<VerdictRow>,
+    /// The rounds of the same run without its attack, ascending; empty where there is no such run.
+    pub unattacked: Vec<RoundRow>,
     /// Who holds what.
     pub partition: Option<PartitionTable>,
     /// Learning curves of the baselines, by name.
@@ -82,6 +94,25 @@ impl RunRecord {
     /// [`RecordError::NotARun`] when it holds neither config nor rounds; [`RecordError::Malformed`] with file and line
     /// for contents that no writer wrote; [`RecordError::TooLarge`]; [`RecordError::Io`].
     pub fn read(folder: &Path) -> Result<Self, RecordError> {
+        let outline = Self::read_outline(folder)?;
+        let events_path = folder.join(file_name::EVENTS);
+        let events = read_if_present(&events_path)?.unwrap_or_default();
+        let verdicts_path = folder.join(file_name::VERDICTS);
+        let verdicts = read_if_present(&verdicts_path)?.unwrap_or_default();
+        Ok(Self {
+            events: parse_events(&events_path, whole_lines(&events))?,
+            verdicts: parse_verdicts(&verdicts_path, whole_lines(&verdicts))?,
+            unattacked: read_unattacked(folder, outline.summary.as_ref())?,
+            partition: read_partition(folder)?,
+            baselines: read_baselines(folder)?,
+            clients: read_clients(folder)?,
+            confusion: read_confusion(folder)?,
+            ..outline
+        })
+    }
+
+    /// Config, rounds and summary only: all that a comparison of many runs needs.
+    pub(crate) fn read_outline(folder: &Path) -> Result<Self, RecordError> {
         let config = read_config(folder)?;
         let rounds_path = folder.join(file_name::ROUNDS);
         let rounds = read_if_present(&rounds_path)?;
@@ -90,18 +121,12 @@ impl RunRecord {
                 folder: folder.to_owned(),
             });
         }
-        let events_path = folder.join(file_name::EVENTS);
-        let events = read_if_present(&events_path)?.unwrap_or_default();
         Ok(Self {
             folder: folder.to_owned(),
             config,
             rounds: parse_rounds(&rounds_path, whole_lines(&rounds.unwrap_or_default()))?,
-            events: parse_events(&events_path, whole_lines(&events))?,
-            partition: read_partition(folder)?,
-            baselines: read_baselines(folder)?,
-            clients: read_clients(folder)?,
-            confusion: read_confusion(folder)?,
             summary: read_summary(folder)?,
+            ..Self::default()
         })
     }
 
@@ -193,6 +218,30 @@ pub(super) fn parse_events(path: &Path, bytes: &[u8]) -> Result<Vec<Event>, Reco
         events.push(event);
     }
     Ok(events)
+}
+
+/// The header of `verdicts.csv` alone is no row, and neither is an absent file.
+pub(super) fn parse_verdicts(path: &Path, bytes: &[u8]) -> Result<Vec<VerdictRow>, RecordError> {
+    let rows = parse_rows(path, bytes)?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The rounds of the run without the attack, from the folder that the summary names, or else from the usual one.
+fn read_unattacked(folder: &Path, summary: Option<&Summary>) -> Result<Vec<RoundRow>, RecordError> {
+    let twin = summary
+        .and_then(|summary| {
+            summary
+                .attack
+                .as_ref()?
+                .unattacked
+                .as_ref()?
+                .folder
+                .as_deref()
+        })
+        .unwrap_or(file_name::UNATTACKED);
+    let path = folder.join(twin).join(file_name::ROUNDS);
+    let bytes = read_if_present(&path)?.unwrap_or_default();
+    parse_rounds(&path, whole_lines(&bytes))
 }
 
 pub(super) fn read_baselines(

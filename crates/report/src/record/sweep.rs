@@ -14,7 +14,7 @@ use super::{RecordError, Summary, file_name, number, write_atomic};
 const FIRST_COLUMNS: [&str; 2] = ["cell", "seed"];
 
 /// The fields of [`SweepResult`], in their order.
-const RESULT_COLUMNS: [&str; 16] = [
+const RESULT_COLUMNS: [&str; 23] = [
     "status",
     "completed",
     "abandoned",
@@ -26,11 +26,29 @@ const RESULT_COLUMNS: [&str; 16] = [
     "best_accuracy",
     "best_auroc",
     "epsilon",
+    "impact",
+    "impact_best",
+    "attack_success",
+    "source_recall",
+    "malicious_accepted",
+    "malicious_kept",
+    "failure_round",
     "bytes_up",
     "bytes_down",
     "seconds",
     "folder",
     "message",
+];
+
+/// Those of them that older files lack.
+const ATTACK_COLUMNS: [&str; 7] = [
+    "impact",
+    "impact_best",
+    "attack_success",
+    "source_recall",
+    "malicious_accepted",
+    "malicious_kept",
+    "failure_round",
 ];
 
 /// How a run of a sweep ended.
@@ -90,6 +108,27 @@ pub struct SweepResult {
     /// Privacy loss.
     #[serde(with = "number::option")]
     pub epsilon: Option<f64>,
+    /// Attack: final headline metric without it minus the same with it.
+    #[serde(with = "number::option", default)]
+    pub impact: Option<f64>,
+    /// Attack: best headline metric without it minus the best with it.
+    #[serde(with = "number::option", default)]
+    pub impact_best: Option<f64>,
+    /// Attack: share of triggered test examples taken for its target class, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub attack_success: Option<f64>,
+    /// Attack: share of its source class that the final model gets right, 0 to 1.
+    #[serde(with = "number::option", default)]
+    pub source_recall: Option<f64>,
+    /// Attack: replies of malicious clients that passed the server's checks.
+    #[serde(default)]
+    pub malicious_accepted: Option<u64>,
+    /// Attack: those of them that the rule kept.
+    #[serde(default)]
+    pub malicious_kept: Option<u64>,
+    /// Attack: first round from which the headline metric never again rises above half of the reference.
+    #[serde(default)]
+    pub failure_round: Option<u32>,
     /// Bytes to the server.
     pub bytes_up: u64,
     /// Bytes from the server.
@@ -107,6 +146,7 @@ impl SweepResult {
     /// The figures of a run that ended, in `folder` (relative to the sweep's).
     pub fn of(summary: &Summary, folder: &str) -> Self {
         let best = summary.best.as_ref();
+        let attack = summary.attack.as_ref();
         let epsilon = summary
             .privacy
             .as_ref()
@@ -123,6 +163,13 @@ impl SweepResult {
             best_accuracy: best.and_then(|best| best.accuracy),
             best_auroc: best.and_then(|best| best.auroc),
             epsilon,
+            impact: attack.and_then(|attack| attack.impact),
+            impact_best: attack.and_then(|attack| attack.impact_best),
+            attack_success: attack.and_then(|attack| attack.attack_success),
+            source_recall: attack.and_then(|attack| attack.source_recall),
+            malicious_accepted: attack.map(|attack| attack.malicious_accepted),
+            malicious_kept: attack.map(|attack| attack.malicious_kept),
+            failure_round: attack.and_then(|attack| attack.failure_round),
             bytes_up: summary.communication.bytes_up,
             bytes_down: summary.communication.bytes_down,
             seconds: summary.seconds,
@@ -279,11 +326,20 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<SweepRow>), Reco
         .map_err(|error| RecordError::csv(path, &error))?
         .clone();
     let columns: Vec<&str> = header.iter().collect();
-    let keys = columns
+    let older: Vec<&str> = RESULT_COLUMNS
+        .into_iter()
+        .filter(|column| !ATTACK_COLUMNS.contains(column))
+        .collect();
+    let (keys, result_columns) = columns
         .strip_prefix(&FIRST_COLUMNS)
-        .and_then(|rest| rest.strip_suffix(&RESULT_COLUMNS))
+        .and_then(|rest| {
+            let kinds = [&RESULT_COLUMNS[..], &older];
+            kinds
+                .into_iter()
+                .find_map(|kind| Some((rest.strip_suffix(kind)?, kind)))
+        })
         .ok_or_else(|| RecordError::malformed(path, 1, "the columns are not those of a sweep"))?;
-    let result_header = csv::StringRecord::from(RESULT_COLUMNS.to_vec());
+    let result_header = csv::StringRecord::from(result_columns.to_vec());
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| RecordError::csv(path, &error))?;

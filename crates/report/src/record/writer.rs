@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::file::{read_if_present, remove_if_present, whole_lines};
 use super::{
-    BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, file_name, reader,
+    BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, VerdictRow, file_name, reader,
     write_atomic,
 };
 
@@ -23,6 +23,8 @@ pub struct RunWriter {
     folder: PathBuf,
     rounds: File,
     events: File,
+    /// Opened with the first verdict: most runs have none.
+    verdicts: Option<File>,
     last_round: Option<u32>,
     baselines: BTreeMap<String, Vec<BaselinePoint>>,
 }
@@ -40,6 +42,7 @@ impl RunWriter {
             file_name::CONFIG,
             file_name::ROUNDS,
             file_name::EVENTS,
+            file_name::VERDICTS,
             file_name::SUMMARY,
             file_name::SWEEP,
         ] {
@@ -59,6 +62,7 @@ impl RunWriter {
             folder: folder.to_owned(),
             rounds: append_to(&rounds)?,
             events: append_to(&events)?,
+            verdicts: None,
             last_round: None,
             baselines: BTreeMap::new(),
         })
@@ -66,7 +70,7 @@ impl RunWriter {
 
     /// Continues the run in `folder` after round `completed_rounds`, the last one of the host's checkpoint.
     ///
-    /// Rows and events of later rounds are dropped, and so is a line that a crash cut short. The files of the end
+    /// Rows, events and verdicts of later rounds are dropped, and so is a line that a crash cut short. The files of the end
     /// (`summary.json`, `clients.csv`, `confusion.csv`) are removed, for the run has not ended; partition and baselines stay.
     ///
     /// # Errors
@@ -101,6 +105,7 @@ impl RunWriter {
                 kept_events.extend(json_line(&events_path, &event)?);
             }
         }
+        let verdicts = keep_verdicts(folder, completed_rounds)?;
 
         for ending in [file_name::SUMMARY, file_name::CLIENTS, file_name::CONFUSION] {
             remove_if_present(&folder.join(ending))?;
@@ -111,6 +116,7 @@ impl RunWriter {
             folder: folder.to_owned(),
             rounds: append_to(&rounds_path)?,
             events: append_to(&events_path)?,
+            verdicts,
             last_round,
             baselines: reader::read_baselines(folder)?,
         })
@@ -158,16 +164,50 @@ impl RunWriter {
             .map_err(RecordError::io("cannot append to", &path))
     }
 
-    /// Waits until all rows and events are on the disk.
+    /// Records what the aggregation rule made of the replies of a round, in one write. Call it before
+    /// [`RunWriter::round`], so that a round on record has all its verdicts.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Io`] when they cannot be written.
+    pub fn verdicts(&mut self, rows: &[VerdictRow]) -> Result<(), RecordError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.join(file_name::VERDICTS);
+        // The header goes with the first rows.
+        let mut writer = csv::WriterBuilder::new()
+            .has_headers(self.verdicts.is_none())
+            .from_writer(Vec::new());
+        for row in rows {
+            writer.serialize(row).map_err(encode_error(&path))?;
+        }
+        let lines = finish(&path, writer)?;
+        let file = match &mut self.verdicts {
+            Some(file) => file,
+            none => {
+                none.insert(File::create(&path).map_err(RecordError::io("cannot create", &path))?)
+            }
+        };
+        file.write_all(&lines)
+            .map_err(RecordError::io("cannot append to", &path))
+    }
+
+    /// Waits until all rows, events and verdicts are on the disk.
     ///
     /// # Errors
     ///
     /// [`RecordError::Io`] when the disk refuses.
     pub fn sync(&mut self) -> Result<(), RecordError> {
-        for (file, name) in [
+        let always = [
             (&self.rounds, file_name::ROUNDS),
             (&self.events, file_name::EVENTS),
-        ] {
+        ];
+        let verdicts = self
+            .verdicts
+            .as_ref()
+            .map(|file| (file, file_name::VERDICTS));
+        for (file, name) in always.into_iter().chain(verdicts) {
             file.sync_data()
                 .map_err(RecordError::io("cannot flush", &self.folder.join(name)))?;
         }
@@ -278,6 +318,22 @@ impl RunWriter {
         }
         write_atomic(&path, &finish(&path, writer)?)
     }
+}
+
+/// Rewrites `verdicts.csv` without the rounds after `completed_rounds`, and opens it; `None` where nothing is left.
+fn keep_verdicts(folder: &Path, completed_rounds: u32) -> Result<Option<File>, RecordError> {
+    let path = folder.join(file_name::VERDICTS);
+    let Some(bytes) = read_if_present(&path)? else {
+        return Ok(None);
+    };
+    let mut rows = reader::parse_verdicts(&path, whole_lines(&bytes))?;
+    rows.retain(|row| row.round <= completed_rounds);
+    if rows.is_empty() {
+        remove_if_present(&path)?;
+        return Ok(None);
+    }
+    write_atomic(&path, &csv_file(&path, rows.iter())?)?;
+    append_to(&path).map(Some)
 }
 
 fn check_shape(
