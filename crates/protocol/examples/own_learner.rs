@@ -114,7 +114,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     settings.federation.rounds = 50;
     settings.train.epochs = 5;
     settings.train.learning_rate = 0.2;
-    let mut server = Server::new(settings, layout, vec![0.0; 2], streams);
+    let mut server = Server::new(settings, layout, vec![0.0; 2], streams)?;
     let mut clients = Vec::new();
     for (place, learner) in learners.iter().enumerate() {
         server.enroll(ClientId(place as u32), learner.examples())?;

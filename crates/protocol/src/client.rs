@@ -3,18 +3,28 @@
 use std::sync::Arc;
 
 use crate::config::TrainPlan;
+use crate::error::ProtocolError;
 use crate::learner::{LearnerError, Update};
 use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
 
 /// One client as a state machine: which round it is training, which it has answered. It holds no model and no data,
-/// so that thousands can lie idle; the host trains with a [`crate::Learner`] when told to.
+/// so that thousands can lie idle; the host trains with a [`crate::Learner`] when told to. With
+/// [`TrainPlan::client_momentum`] it keeps one vector of the model's length.
 #[derive(Clone, Debug)]
 pub struct Client {
     layout: LayoutDigest,
     parameters: usize,
     examples: u64,
-    training: Option<u32>,
+    training: Option<Training>,
     answered: u32,
+    momentum: Vec<f32>,
+}
+
+/// The round in training, and what its plan says about momentum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Training {
+    round: u32,
+    momentum: f32,
 }
 
 /// What the host does next.
@@ -56,7 +66,29 @@ impl Client {
             examples,
             training: None,
             answered: 0,
+            momentum: Vec::new(),
         }
+    }
+
+    /// The running mean of the client's updates; empty unless a plan asked for one.
+    pub fn momentum(&self) -> &[f32] {
+        &self.momentum
+    }
+
+    /// Goes on from a stored running mean.
+    ///
+    /// # Errors
+    /// [`ProtocolError::StateMismatch`] if it has neither the model's length nor none.
+    pub fn restore_momentum(&mut self, momentum: Vec<f32>) -> Result<(), ProtocolError> {
+        if !momentum.is_empty() && momentum.len() != self.parameters {
+            return Err(ProtocolError::StateMismatch {
+                what: "client momentum",
+                expected: self.parameters,
+                got: momentum.len(),
+            });
+        }
+        self.momentum = momentum;
+        Ok(())
     }
 
     /// The message with which the client presents itself.
@@ -77,12 +109,17 @@ impl Client {
                 }
             }
             ServerMessage::Train(request)
-                if request.round < self.answered || self.training == Some(request.round) =>
+                if request.round < self.answered || self.is_training(request.round) =>
             {
                 ClientAction::Nothing
             }
             ServerMessage::Train(request) => self.begin(request),
         }
+    }
+
+    fn is_training(&self, round: u32) -> bool {
+        self.training
+            .is_some_and(|training| training.round == round)
     }
 
     fn begin(&mut self, request: TrainRequest) -> ClientAction {
@@ -91,7 +128,10 @@ impl Client {
             return ClientAction::Send(self.failed(round, reason));
         }
         // A newer round replaces one in training: the server has given up on the older.
-        self.training = Some(round);
+        self.training = Some(Training {
+            round,
+            momentum: request.plan.client_momentum,
+        });
         ClientAction::Train(TrainJob {
             round,
             plan: request.plan,
@@ -123,13 +163,13 @@ impl Client {
         round: u32,
         result: Result<Update, LearnerError>,
     ) -> Option<ClientMessage> {
-        if self.training != Some(round) {
-            return None;
-        }
-        self.training = None;
+        let training = self.training.take_if(|training| training.round == round)?;
         Some(match result {
-            Ok(update) => {
+            Ok(mut update) => {
                 self.answered = round;
+                if training.momentum != 0.0 && update.values.len() == self.parameters {
+                    self.blend(&mut update.values, training.momentum);
+                }
                 ClientMessage::Reply(TrainReply {
                     round,
                     layout: self.layout,
@@ -140,6 +180,15 @@ impl Client {
             }
             Err(error) => self.failed(round, error.to_string()),
         })
+    }
+
+    /// m = beta m + (1 - beta) update, starting from zero; the update becomes m.
+    fn blend(&mut self, update: &mut [f32], beta: f32) {
+        self.momentum.resize(update.len(), 0.0);
+        for (value, momentum) in update.iter_mut().zip(&mut self.momentum) {
+            *momentum = beta * *momentum + (1.0 - beta) * *value;
+            *value = *momentum;
+        }
     }
 
     fn failed(&mut self, round: u32, reason: String) -> ClientMessage {
@@ -194,6 +243,41 @@ mod tests {
         );
         assert_eq!(client.trained(2, Ok(update())), None);
         assert_eq!(client.receive(ServerMessage::Finished), ClientAction::Stop);
+    }
+
+    #[test]
+    fn momentum_carries_over_and_can_be_restored() {
+        let mut config = TrainConfig::default();
+        config.client_momentum = 0.5;
+        let request = |round| {
+            ServerMessage::Train(TrainRequest {
+                round,
+                layout: LAYOUT,
+                plan: config.plan(round),
+                global: vec![0.0; 2].into(),
+            })
+        };
+        let sent = |client: &mut Client, round, values: [f32; 2]| {
+            client.receive(request(round));
+            let update = Update {
+                values: values.to_vec(),
+                ..update()
+            };
+            match client.trained(round, Ok(update)) {
+                Some(ClientMessage::Reply(reply)) => reply.update,
+                other => panic!("{other:?}"),
+            }
+        };
+        let mut client = Client::new(LAYOUT, 2, 4);
+        assert_eq!(sent(&mut client, 1, [4.0, 0.0]), [2.0, 0.0]);
+        let mut restored = Client::new(LAYOUT, 2, 4);
+        restored
+            .restore_momentum(client.momentum().to_vec())
+            .unwrap();
+        for client in [&mut client, &mut restored] {
+            assert_eq!(sent(client, 2, [0.0, 8.0]), [1.0, 4.0]);
+        }
+        assert!(client.restore_momentum(vec![0.0; 3]).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tables `[federation]`, `[train]`, `[server]` and `[aggregation]` of an experiment, and the plan of a round.
+//! The tables `[federation]`, `[train]` and `[server]` of an experiment, and the plan of a round.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,10 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// FedProx (Li et al. 2020): pull towards the round's global model; 0 is plain local training.
     pub proximal_mu: f32,
+    /// Share beta of its own past that a client keeps in what it sends: m = beta m + (1 - beta) update (Karimireddy et
+    /// al. 2021, "Learning from history"). It steadies honest updates, so that robust rules tell them from others; 0 is
+    /// off. The client keeps m from round to round.
+    pub client_momentum: f32,
 }
 
 impl Default for TrainConfig {
@@ -93,6 +97,7 @@ impl Default for TrainConfig {
             beta2: 0.999,
             weight_decay: 0.0,
             proximal_mu: 0.0,
+            client_momentum: 0.0,
         }
     }
 }
@@ -112,6 +117,7 @@ impl TrainConfig {
             beta2: self.beta2,
             weight_decay: self.weight_decay,
             proximal_mu: self.proximal_mu,
+            client_momentum: self.client_momentum,
         }
     }
 }
@@ -152,6 +158,8 @@ pub struct TrainPlan {
     pub weight_decay: f32,
     /// FedProx pull towards the global model.
     pub proximal_mu: f32,
+    /// Share of its past that the client keeps in what it sends.
+    pub client_momentum: f32,
 }
 
 /// `[server]`: what the server does with the aggregated update (Reddi et al. 2021, "Adaptive federated optimization").
@@ -213,34 +221,4 @@ pub enum ServerOptimizerKind {
     Adam,
     /// FedYogi.
     Yogi,
-}
-
-/// `[aggregation]`: how the cohort's updates become one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AggregationConfig {
-    /// The rule.
-    pub rule: Rule,
-    /// What a client's update weighs.
-    pub weights: Weights,
-}
-
-/// A function from the updates of a cohort to one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// The (weighted) mean: FedAvg.
-    #[default]
-    Mean,
-}
-
-/// What a client's update weighs in the mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weights {
-    /// Its example count, at most what it enrolled with (McMahan et al. 2017).
-    #[default]
-    Examples,
-    /// One.
-    Uniform,
 }

@@ -150,6 +150,9 @@ pub enum ProtocolError {
         /// What was stored.
         got: usize,
     },
+    /// A parameter of the aggregation rule is out of its range.
+    #[error("aggregation: {0}")]
+    Aggregation(#[from] cloister_robust::RobustError),
     /// Nobody is enrolled.
     #[error("no client is enrolled")]
     NobodyEnrolled,

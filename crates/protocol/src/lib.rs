@@ -27,7 +27,7 @@
 //! use cloister_protocol::message::{ClientMessage, LayoutDigest, TrainReply};
 //!
 //! let layout = LayoutDigest([7; 32]);
-//! let mut server = Server::new(ServerSettings::default(), layout, vec![0.0; 2], Streams::new(1));
+//! let mut server = Server::new(ServerSettings::default(), layout, vec![0.0; 2], Streams::new(1))?;
 //! server.enroll(ClientId(0), 3)?;
 //! server.enroll(ClientId(1), 1)?;
 //! server.begin_round(Duration::ZERO)?;
@@ -43,6 +43,7 @@
 pub mod message;
 pub mod sum;
 
+mod aggregation;
 mod client;
 mod config;
 mod error;
@@ -54,11 +55,14 @@ mod streams;
 
 pub use client::{Client, ClientAction, TrainJob};
 pub use config::{
-    AggregationConfig, FederationConfig, LocalOptimizer, Rule, Sampling, ServerConfig,
-    ServerOptimizerKind, TrainConfig, TrainPlan, Weights,
+    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
+    TrainPlan,
 };
 pub use error::{ClientId, ProtocolError, Refusal};
 pub use learner::{Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update};
-pub use server::{RoundReport, Server, ServerEvent, ServerOutput, ServerSettings, ServerState};
+pub use sampling::{CohortOdds, most_replies};
+pub use server::{
+    ClientVerdict, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings, ServerState,
+};
 pub use server_optimizer::ServerOptimizer;
 pub use streams::{Purpose, Streams};

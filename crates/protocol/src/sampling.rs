@@ -7,6 +7,99 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::{FederationConfig, Sampling};
 use crate::error::ClientId;
 
+/// How many clients a round asks, and how many replies complete it: (asked, wanted) under fixed sampling.
+fn sizes(settings: &FederationConfig, clients: usize) -> (usize, usize) {
+    let wanted = share(settings.fraction, clients).clamp(1, clients.max(1));
+    let asked = wanted + share_up(settings.over_selection, wanted);
+    (asked.min(clients), wanted)
+}
+
+/// The most good replies that a completed round of `clients` clients can have; under Poisson sampling, all of them.
+pub fn most_replies(settings: &FederationConfig, clients: u32) -> u32 {
+    match settings.sampling {
+        Sampling::Fixed => sizes(settings, clients as usize).1 as u32,
+        Sampling::Poisson => clients,
+    }
+}
+
+/// How likely the random cohort of a round is to hold more malicious clients than a rule is told to withstand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CohortOdds {
+    /// Clients asked in a round; the expected number under Poisson sampling.
+    pub cohort: f64,
+    /// `tail[f]` is the chance that the cohort holds more than f malicious clients.
+    tail: Vec<f64>,
+}
+
+impl CohortOdds {
+    /// The odds with `malicious` among `clients` clients: hypergeometric under fixed sampling (over-selected clients
+    /// count, since the malicious may be the first to answer), binomial under Poisson sampling.
+    pub fn new(settings: &FederationConfig, clients: u32, malicious: u32) -> Self {
+        let malicious = malicious.min(clients) as usize;
+        let (cohort, density): (f64, Vec<f64>) = match settings.sampling {
+            Sampling::Fixed => {
+                let asked = sizes(settings, clients as usize).0;
+                let density = hypergeometric(clients as usize, malicious, asked);
+                (asked as f64, density)
+            }
+            Sampling::Poisson => {
+                let p = settings.fraction.clamp(0.0, 1.0);
+                (p * f64::from(clients), binomial(malicious, p))
+            }
+        };
+        // From the far end, where the terms are smallest.
+        let mut tail = vec![0.0; malicious + 1];
+        for f in (0..malicious).rev() {
+            tail[f] = (tail[f + 1] + density[f + 1]).min(1.0);
+        }
+        Self { cohort, tail }
+    }
+
+    /// The chance that a cohort holds more than `byzantine` malicious clients.
+    pub fn more_than(&self, byzantine: u32) -> f64 {
+        self.tail.get(byzantine as usize).copied().unwrap_or(0.0)
+    }
+
+    /// The least f that a cohort exceeds with a chance of at most `chance`.
+    pub fn sufficient(&self, chance: f64) -> u32 {
+        let f = self.tail.iter().position(|tail| *tail <= chance);
+        f.unwrap_or(self.tail.len()) as u32
+    }
+}
+
+/// Chances of 0..=marked marked ones among `drawn` of `all`.
+fn hypergeometric(all: usize, marked: usize, drawn: usize) -> Vec<f64> {
+    let log = log_factorials(all);
+    let choose = |n: usize, k: usize| log[n] - log[k] - log[n - k];
+    (0..=marked)
+        .map(|k| {
+            if k > drawn || drawn - k > all - marked {
+                return 0.0;
+            }
+            (choose(marked, k) + choose(all - marked, drawn - k) - choose(all, drawn)).exp()
+        })
+        .collect()
+}
+
+/// Chances of 0..=n successes of n.
+fn binomial(n: usize, p: f64) -> Vec<f64> {
+    let log = log_factorials(n);
+    (0..=n)
+        .map(|k| {
+            let ways = (log[n] - log[k] - log[n - k]).exp();
+            ways * p.powf(k as f64) * (1.0 - p).powf((n - k) as f64)
+        })
+        .collect()
+}
+
+fn log_factorials(n: usize) -> Vec<f64> {
+    let mut log = vec![0.0; n + 1];
+    for k in 1..=n {
+        log[k] = log[k - 1] + (k as f64).ln();
+    }
+    log
+}
+
 /// The cohort of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cohort {
@@ -24,10 +117,9 @@ pub(crate) fn draw(
 ) -> Cohort {
     match settings.sampling {
         Sampling::Fixed => {
-            let wanted = share(settings.fraction, roster.len()).clamp(1, roster.len());
-            let asked = wanted + share_up(settings.over_selection, wanted);
+            let (asked, wanted) = sizes(settings, roster.len());
             Cohort {
-                members: choose(roster, asked.min(roster.len()), rng),
+                members: choose(roster, asked, rng),
                 wanted,
             }
         }
@@ -113,6 +205,30 @@ mod tests {
                 assert!((count - 400.0).abs() < 5.0 * deviation, "{count}");
             }
         }
+    }
+
+    /// 1,000 clients, 100 malicious, cohorts of 50: mean 5, P(F > 5) = 0.38, P(F > 10) = 7.7e-3, P(F > 12) = 7e-4, and
+    /// 17 make it at most 1e-6.
+    #[test]
+    fn odds_are_the_hypergeometric_ones() {
+        let odds = CohortOdds::new(&settings(0.05, Sampling::Fixed, 0.0), 1000, 100);
+        for (f, chance, within) in [(5, 0.38, 0.005), (10, 7.7e-3, 5e-5), (12, 7e-4, 5e-5)] {
+            let got = odds.more_than(f);
+            assert!((got - chance).abs() <= within, "P(F > {f}) = {got}");
+        }
+        assert_eq!(odds.sufficient(1e-6), 17);
+        assert_eq!(odds.cohort, 50.0);
+        // Everyone is asked: no chance is left.
+        let all = CohortOdds::new(&settings(1.0, Sampling::Fixed, 0.0), 10, 3);
+        assert!((all.more_than(2) - 1.0).abs() < 1e-12 && all.more_than(3) == 0.0);
+        assert_eq!(all.sufficient(1e-6), 3);
+        // Two coins of one half.
+        let coins = CohortOdds::new(&settings(0.5, Sampling::Poisson, 0.0), 4, 2);
+        assert!((coins.more_than(0) - 0.75).abs() < 1e-12);
+        assert!((coins.more_than(1) - 0.25).abs() < 1e-12);
+        // Half again as many are asked, and the malicious may be quicker.
+        let over = CohortOdds::new(&settings(0.5, Sampling::Fixed, 0.5), 8, 6);
+        assert!((over.more_than(3) - 1.0).abs() < 1e-12);
     }
 
     #[test]

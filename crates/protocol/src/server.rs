@@ -1,16 +1,25 @@
 //! The server's side of a round.
 
+mod event;
+mod round;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{AggregationConfig, FederationConfig, ServerConfig, TrainConfig, Weights};
+use cloister_robust::{AggregationConfig, Aggregator, AggregatorState};
+
+use crate::aggregation::Aggregation;
+use crate::config::{FederationConfig, ServerConfig, TrainConfig};
 use crate::error::{ClientId, ProtocolError, Refusal};
 use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
 use crate::sampling;
 use crate::server_optimizer::ServerOptimizer;
 use crate::streams::{Purpose, Streams};
 use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
+
+pub use event::{ClientVerdict, RoundReport, ServerEvent, ServerOutput};
+use round::{Member, Round};
 
 /// The tables that decide what a server does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,94 +30,12 @@ pub struct ServerSettings {
     pub train: TrainConfig,
     /// Server optimiser.
     pub server: ServerConfig,
-    /// Rule and weights.
+    /// Rule, steps before it, weights.
     pub aggregation: AggregationConfig,
 }
 
-/// What a host takes out of the server, in order.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum ServerOutput {
-    /// Deliver this message.
-    Send {
-        /// To whom.
-        to: ClientId,
-        /// What.
-        message: ServerMessage,
-    },
-    /// Something happened that the record should hold.
-    Event(ServerEvent),
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum ServerEvent {
-    /// A round began.
-    RoundStarted {
-        /// Its number, from 1.
-        round: u32,
-        /// The clients asked.
-        cohort: Vec<ClientId>,
-    },
-    /// A reply was taken into the sum.
-    Accepted {
-        /// The round.
-        round: u32,
-        /// Whose.
-        client: ClientId,
-        /// Examples it trained on.
-        examples: u32,
-        /// Its mean training loss.
-        loss: f64,
-    },
-    /// A message was refused; nothing else changed.
-    Refused {
-        /// The round in progress, or the last one.
-        round: u32,
-        /// Whose.
-        client: ClientId,
-        /// Why.
-        reason: Refusal,
-    },
-    /// The host reported that a member will not answer.
-    Lost {
-        /// The round.
-        round: u32,
-        /// Who.
-        client: ClientId,
-    },
-    /// A round ended.
-    RoundEnded(RoundReport),
-}
-
-/// How a round ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RoundReport {
-    /// Its number, from 1.
-    pub round: u32,
-    /// Why it was abandoned; `None` if it completed and moved the model.
-    pub abandoned: Option<String>,
-    /// Clients asked.
-    pub cohort: u32,
-    /// Replies in the sum.
-    pub accepted: u32,
-    /// Members whose reply was refused for its content.
-    pub refused: u32,
-    /// Members that were lost, or had not answered when the round ended.
-    pub missing: u32,
-    /// Mean training loss of the accepted replies, by their weights.
-    pub train_loss: Option<f64>,
-    /// Bytes received since the last report, refused messages included.
-    pub bytes_up: u64,
-    /// Bytes sent since the last report.
-    pub bytes_down: u64,
-    /// From the round's beginning to its end, by the host's clock.
-    pub duration: Duration,
-}
-
 /// All that a server must remember between rounds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServerState {
     /// Rounds done.
     pub round: u32,
@@ -118,6 +45,8 @@ pub struct ServerState {
     pub first: Vec<f32>,
     /// Second moment of the server optimiser.
     pub second: Vec<f32>,
+    /// What the rule remembers.
+    pub aggregator: AggregatorState<f32>,
 }
 
 /// The server of a federation. See the crate's overview for what it promises.
@@ -128,6 +57,7 @@ pub struct Server {
     streams: Streams,
     global: Arc<[f32]>,
     optimizer: ServerOptimizer,
+    aggregation: Aggregation,
     roster: BTreeMap<ClientId, u32>,
     round: u32,
     current: Option<Round>,
@@ -136,77 +66,55 @@ pub struct Server {
     bytes_down: u64,
 }
 
-#[derive(Debug)]
-struct Round {
-    started: Duration,
-    wanted: usize,
-    members: BTreeMap<ClientId, Member>,
-    /// How many members are `Waiting`: counted, so that a reply costs no pass over the cohort.
-    waiting: usize,
-    sum: ExactSum,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Member {
-    Waiting,
-    Lost,
-    Refused,
-    Accepted { weight: u32, loss: f64 },
-}
-
-impl Round {
-    fn count(&self, is: impl Fn(&Member) -> bool) -> usize {
-        self.members.values().filter(|member| is(member)).count()
-    }
-
-    fn accepted(&self) -> usize {
-        self.sum.terms() as usize
-    }
-
-    /// Gives `client`, if its answer is still awaited, another standing; false if it is not.
-    fn resolve(&mut self, client: ClientId, standing: Member) -> bool {
-        let Some(member @ (Member::Waiting | Member::Lost)) = self.members.get_mut(&client) else {
-            return false;
-        };
-        self.waiting -= usize::from(*member == Member::Waiting);
-        *member = standing;
-        true
-    }
-
-    /// Mean loss in the order of the roster, so that it does not depend on the order of arrival.
-    fn train_loss(&self) -> Option<f64> {
-        let (mut total, mut weights) = (0.0, 0.0);
-        for member in self.members.values() {
-            if let Member::Accepted { weight, loss } = member {
-                total += f64::from(*weight) * loss;
-                weights += f64::from(*weight);
-            }
-        }
-        (weights > 0.0).then(|| total / weights)
-    }
-}
-
 impl Server {
     /// A server that starts from the parameters `global` of the model with this `layout`.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Aggregation`] if a parameter of the rule is out of its range.
     pub fn new(
         settings: ServerSettings,
         layout: LayoutDigest,
         global: Vec<f32>,
         streams: Streams,
-    ) -> Self {
+    ) -> Result<Self, ProtocolError> {
         let optimizer = ServerOptimizer::new(settings.server.clone(), global.len());
-        Self {
+        let aggregation = Aggregation::new(settings.aggregation.clone())?;
+        Ok(Self {
             settings,
             layout,
             streams,
             global: global.into(),
             optimizer,
+            aggregation,
             roster: BTreeMap::new(),
             round: 0,
             current: None,
             output: VecDeque::new(),
             bytes_up: 0,
             bytes_down: 0,
+        })
+    }
+
+    /// Lets the rule work on so many threads; the result does not depend on it.
+    pub fn use_threads(&mut self, threads: usize) {
+        self.aggregation.threads = threads.max(1);
+    }
+
+    /// The deployed rule with its memory, as a well-informed attacker would have it.
+    pub fn aggregator(&self) -> &Aggregator<f32> {
+        &self.aggregation.aggregator
+    }
+
+    /// Whether the rule compares replies with an update of the server's own.
+    pub fn needs_trusted_update(&self) -> bool {
+        self.aggregation.needs_trusted_update()
+    }
+
+    /// Gives the rule the server's own update of the round in progress. Due before the last reply: a round without it
+    /// is abandoned.
+    pub fn trust(&mut self, update: Vec<f32>) {
+        if let Some(round) = &mut self.current {
+            round.trusted = Some(update);
         }
     }
 
@@ -290,7 +198,8 @@ impl Server {
                 .map(|client| (*client, Member::Waiting))
                 .collect(),
             waiting: cohort.members.len(),
-            sum: ExactSum::new(self.global.len()),
+            replies: self.aggregation.collect(self.global.len()),
+            trusted: None,
         });
         self.event(ServerEvent::RoundStarted {
             round: self.round,
@@ -368,7 +277,7 @@ impl Server {
             },
             ClientMessage::Reply(reply) => match self.awaited(from, reply.round) {
                 Ok(()) => match self.check(from, &reply) {
-                    Ok(weight) => self.accept(from, &reply, weight, now),
+                    Ok(weight) => self.accept(from, reply, weight, now),
                     Err(refusal) => self.refuse_member(from, refusal, now),
                 },
                 Err(refusal) => self.refuse(from, refusal),
@@ -446,30 +355,24 @@ impl Server {
         if !reply.loss.is_finite() || reply.loss < 0.0 {
             return Err(Refusal::Loss(reply.loss));
         }
-        Ok(match self.settings.aggregation.weights {
-            Weights::Examples => examples,
-            Weights::Uniform => 1,
-        })
+        Ok(self.aggregation.weight(examples))
     }
 
-    fn accept(&mut self, from: ClientId, reply: &TrainReply, weight: u32, now: Duration) {
+    fn accept(&mut self, from: ClientId, reply: TrainReply, weight: u32, now: Duration) {
         let Some(round) = &mut self.current else {
             return;
         };
-        if let Err(unfit) = round.sum.add(&reply.update, weight) {
-            let refusal = unfit_refusal(unfit, reply, weight, self.round);
+        let (examples, loss) = (reply.examples, reply.loss);
+        if let Err((unfit, update)) = round.replies.add(from, reply.update, weight) {
+            let refusal = unfit_refusal(unfit, &update, weight, self.round);
             return self.refuse_member(from, refusal, now);
         }
-        let accepted = Member::Accepted {
-            weight,
-            loss: reply.loss,
-        };
-        round.resolve(from, accepted);
+        round.resolve(from, Member::Accepted { weight, loss });
         self.event(ServerEvent::Accepted {
             round: self.round,
             client: from,
-            examples: u32::try_from(reply.examples).unwrap_or(weight),
-            loss: reply.loss,
+            examples: u32::try_from(examples).unwrap_or(weight),
+            loss,
         });
         self.settle(now);
     }
@@ -499,7 +402,7 @@ impl Server {
             return;
         };
         let accepted = round.accepted();
-        let minimum = self.settings.federation.minimum_replies as usize;
+        let minimum = self.minimum_replies();
         let complete = accepted >= round.wanted.max(minimum);
         if complete || round.waiting == 0 || accepted + round.waiting < minimum {
             self.end_round(now);
@@ -510,32 +413,57 @@ impl Server {
         let Some(round) = self.current.take() else {
             return;
         };
-        let accepted = round.accepted();
-        let minimum = (self.settings.federation.minimum_replies as usize).max(1);
-        let abandoned = (accepted < minimum).then(|| {
-            let plural = if accepted == 1 { "y" } else { "ies" };
-            format!("{accepted} good repl{plural}, {minimum} needed")
-        });
-        if abandoned.is_none() {
-            let mut mean = vec![0.0; self.global.len()];
-            round.sum.mean(&mut mean);
-            let mut global = self.global.to_vec();
-            self.optimizer.step(&mut global, &mean);
-            self.global = global.into();
-        }
+        let (abandoned, verdicts) = match self.aggregate(&round) {
+            Ok((update, verdicts)) => {
+                let mut global = self.global.to_vec();
+                self.optimizer.step(&mut global, &update);
+                self.global = global.into();
+                (None, verdicts)
+            }
+            Err(reason) => (Some(reason), Vec::new()),
+        };
         let report = RoundReport {
             round: self.round,
             abandoned,
             cohort: round.members.len() as u32,
-            accepted: round.sum.terms(),
+            accepted: round.accepted() as u32,
             refused: round.count(|member| *member == Member::Refused) as u32,
             missing: round.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32,
             train_loss: round.train_loss(),
             bytes_up: std::mem::take(&mut self.bytes_up),
             bytes_down: std::mem::take(&mut self.bytes_down),
             duration: now.saturating_sub(round.started),
+            verdicts,
         };
         self.event(ServerEvent::RoundEnded(report));
+    }
+
+    /// The round's update, or why there is none.
+    fn aggregate(&mut self, round: &Round) -> Result<(Vec<f32>, Vec<ClientVerdict>), String> {
+        let accepted = round.accepted();
+        let minimum = (self.settings.federation.minimum_replies as usize).max(1);
+        if accepted < minimum {
+            let plural = if accepted == 1 { "y" } else { "ies" };
+            return Err(format!("{accepted} good repl{plural}, {minimum} needed"));
+        }
+        let mut rng = self.streams.stream(Purpose::Aggregate, self.round, 0);
+        let mut update = vec![0.0; self.global.len()];
+        let verdicts = self
+            .aggregation
+            .aggregate(
+                &round.replies,
+                round.trusted.as_deref(),
+                &mut rng,
+                &mut update,
+            )
+            .map_err(|error| error.to_string())?;
+        Ok((update, verdicts))
+    }
+
+    /// Good replies without which neither the plan nor the rule lets a round complete.
+    fn minimum_replies(&self) -> usize {
+        let planned = self.settings.federation.minimum_replies as usize;
+        planned.max(self.aggregation.minimum_rows())
     }
 
     /// The state between rounds; while a round is in progress, that from before it, so that a restored server runs the
@@ -547,6 +475,7 @@ impl Server {
             global: self.global.to_vec(),
             first: first.to_vec(),
             second: second.to_vec(),
+            aggregator: self.aggregation.aggregator.state().clone(),
         }
     }
 
@@ -565,7 +494,10 @@ impl Server {
                 got: state.global.len(),
             });
         }
+        self.aggregation
+            .check_state(&state.aggregator, self.global.len())?;
         self.optimizer.restore(state.first, state.second)?;
+        self.aggregation.aggregator.restore(state.aggregator);
         self.global = state.global.into();
         self.round = state.round;
         Ok(())
@@ -582,9 +514,9 @@ impl Server {
 }
 
 /// What the sum found wrong with a reply.
-fn unfit_refusal(unfit: Unfit, reply: &TrainReply, weight: u32, round: u32) -> Refusal {
+fn unfit_refusal(unfit: Unfit, update: &[f32], weight: u32, round: u32) -> Refusal {
     match unfit {
-        Unfit::Entry { index } => match reply.update.get(index).copied() {
+        Unfit::Entry { index } => match update.get(index).copied() {
             Some(value) if value.is_finite() => Refusal::OutOfRange {
                 index,
                 value,

@@ -21,6 +21,10 @@ pub enum Purpose {
     Baseline,
     /// The bytes changed in a simulated garbled reply.
     Garble,
+    /// What an aggregation rule draws in a round: buckets, sampled coordinates, noise.
+    Aggregate,
+    /// The examples from which the server makes an update of its own, and its training.
+    Root,
 }
 
 impl Purpose {
@@ -34,6 +38,8 @@ impl Purpose {
             Self::Faults => 5,
             Self::Baseline => 6,
             Self::Garble => 7,
+            Self::Aggregate => 8,
+            Self::Root => 9,
         }
     }
 }

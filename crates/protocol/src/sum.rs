@@ -118,7 +118,7 @@ pub enum Unfit {
 }
 
 /// Index of the first entry that is not finite, or whose product with `weight` is too large for the sum.
-fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
+pub(crate) fn first_unfit(values: &[f32], weight: u32) -> Option<usize> {
     // In f32, the type of the entries: rounding the limit up by an ulp is far inside the integers' headroom.
     let limit = ExactSum::limit(weight) as f32;
     let unfit = |value: &f32| value.is_nan() || value.abs() >= limit;

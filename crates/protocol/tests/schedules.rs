@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cloister_protocol::message::{ClientMessage, LayoutDigest, TrainReply};
 use cloister_protocol::{
-    ClientId, Sampling, Server, ServerEvent, ServerOutput, ServerSettings, Streams, Weights,
+    ClientId, Sampling, Server, ServerEvent, ServerOutput, ServerSettings, Streams,
 };
+use cloister_robust::{Before, Rule, Weights};
 use proptest::prelude::*;
 
 const LAYOUT: LayoutDigest = LayoutDigest([5; 32]);
@@ -61,6 +62,25 @@ fn message(client: u32, round: u32) -> ClientMessage {
 }
 
 fn new_server(weights: Weights, sampling: Sampling, over_selection: f64) -> Server {
+    server_with(weights, sampling, over_selection, |_| {})
+}
+
+/// One whose rule needs each reply, and may remember.
+fn robust_server(rule: Rule, before: Before) -> Server {
+    server_with(Weights::Uniform, Sampling::Fixed, 0.0, |settings| {
+        settings.aggregation.rule = rule;
+        settings.aggregation.before = vec![before];
+        settings.aggregation.weights = None;
+        settings.federation.fraction = 1.0;
+    })
+}
+
+fn server_with(
+    weights: Weights,
+    sampling: Sampling,
+    over_selection: f64,
+    change: impl FnOnce(&mut ServerSettings),
+) -> Server {
     let mut settings = ServerSettings::default();
     settings.federation.rounds = 4;
     settings.federation.fraction = 0.6;
@@ -68,8 +88,9 @@ fn new_server(weights: Weights, sampling: Sampling, over_selection: f64) -> Serv
     settings.federation.sampling = sampling;
     settings.federation.deadline = Some(20.0);
     settings.federation.minimum_replies = 2;
-    settings.aggregation.weights = weights;
-    let mut server = Server::new(settings, LAYOUT, vec![0.0; 4], Streams::new(11));
+    settings.aggregation.weights = Some(weights);
+    change(&mut settings);
+    let mut server = Server::new(settings, LAYOUT, vec![0.0; 4], Streams::new(11)).unwrap();
     for client in 0..CLIENTS {
         server
             .enroll(ClientId(client), examples(client).into())
@@ -176,9 +197,13 @@ proptest! {
 
     /// The same replies in another order, with repeats and misplaced ones between: the same bits.
     #[test]
-    fn order_and_repetition_leave_the_bits_alone(order in Just((0..CLIENTS).collect::<Vec<_>>()).prop_shuffle(), noise in prop::collection::vec(0..CLIENTS, 0..20)) {
+    fn order_and_repetition_leave_the_bits_alone(robust in any::<bool>(), order in Just((0..CLIENTS).collect::<Vec<_>>()).prop_shuffle(), noise in prop::collection::vec(0..CLIENTS, 0..20)) {
         let run = |order: &[u32], noise: &[u32]| {
-            let mut server = new_server(Weights::Examples, Sampling::Fixed, 0.0);
+            let mut server = if robust {
+                robust_server(Rule::GeometricMedian, Before::Bucketing)
+            } else {
+                new_server(Weights::Examples, Sampling::Fixed, 0.0)
+            };
             while !server.is_finished() {
                 server.begin_round(Duration::ZERO).unwrap();
                 let round = server.round();
@@ -199,7 +224,15 @@ proptest! {
 
     /// A server stopped at any point and restored from its state ends with the bits of one that ran through.
     #[test]
-    fn a_restored_server_ends_with_the_same_bits(stop in 0_u32..4, midway in any::<bool>()) {
+    fn a_restored_server_ends_with_the_same_bits(
+        stop in 0_u32..4,
+        midway in any::<bool>(),
+        rule in prop::sample::select(vec![None, Some(Rule::CentredClipping), Some(Rule::Foolsgold), Some(Rule::Dnc)]),
+    ) {
+        let new = || match rule {
+            None => new_server(Weights::Examples, Sampling::Fixed, 0.0),
+            Some(rule) => robust_server(rule, Before::Bucketing),
+        };
         let finish = |server: &mut Server| {
             while !server.is_finished() {
                 server.begin_round(Duration::ZERO).unwrap();
@@ -209,8 +242,8 @@ proptest! {
             }
             server.global().to_vec()
         };
-        let whole = finish(&mut new_server(Weights::Examples, Sampling::Fixed, 0.0));
-        let mut first = new_server(Weights::Examples, Sampling::Fixed, 0.0);
+        let whole = finish(&mut new());
+        let mut first = new();
         for _ in 0..stop {
             first.begin_round(Duration::ZERO).unwrap();
             for client in 0..CLIENTS {
@@ -221,7 +254,7 @@ proptest! {
             first.begin_round(Duration::ZERO).unwrap();
             first.receive(ClientId(0), message(0, first.round()), Duration::ZERO);
         }
-        let mut second = new_server(Weights::Examples, Sampling::Fixed, 0.0);
+        let mut second = new();
         second.restore(first.state()).unwrap();
         prop_assert_eq!(finish(&mut second), whole);
     }

@@ -1,0 +1,179 @@
+//! From the replies of a round to one update.
+
+use std::collections::BTreeMap;
+
+use cloister_robust::{
+    AggregationConfig, Aggregator, AggregatorState, Input, RobustError, RowVerdict, Rule, Weights,
+};
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::{ClientId, ProtocolError};
+use crate::server::ClientVerdict;
+use crate::sum::{ExactSum, Unfit, first_unfit};
+
+/// The rule of a run, and whether it can be applied while replies come in.
+#[derive(Debug)]
+pub(crate) struct Aggregation {
+    pub(crate) aggregator: Aggregator<f32>,
+    pub(crate) threads: usize,
+    minimum_rows: usize,
+}
+
+/// The good replies of a round, as the rule needs them. Neither form depends on the order of arrival.
+#[derive(Debug)]
+pub(crate) enum Replies {
+    /// Their sum: the plain mean needs no more.
+    Sum {
+        sum: ExactSum,
+        weights: BTreeMap<ClientId, u32>,
+    },
+    /// Each of them.
+    Rows(BTreeMap<ClientId, Vec<f32>>),
+}
+
+impl Replies {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Sum { weights, .. } => weights.len(),
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// Takes a reply; gives it back if it is unfit.
+    pub(crate) fn add(
+        &mut self,
+        client: ClientId,
+        update: Vec<f32>,
+        weight: u32,
+    ) -> Result<(), (Unfit, Vec<f32>)> {
+        match self {
+            Self::Sum { sum, weights } => match sum.add(&update, weight) {
+                Ok(()) => {
+                    weights.insert(client, weight);
+                    Ok(())
+                }
+                Err(unfit) => Err((unfit, update)),
+            },
+            // The same bound as in the sum: squares and sums of such values stay finite in f32.
+            Self::Rows(rows) => match first_unfit(&update, weight) {
+                None => {
+                    rows.insert(client, update);
+                    Ok(())
+                }
+                Some(index) => Err((Unfit::Entry { index }, update)),
+            },
+        }
+    }
+}
+
+impl Aggregation {
+    pub(crate) fn new(config: AggregationConfig) -> Result<Self, RobustError> {
+        Ok(Self {
+            minimum_rows: config.minimum_rows(),
+            aggregator: Aggregator::new(config)?,
+            threads: 1,
+        })
+    }
+
+    fn config(&self) -> &AggregationConfig {
+        self.aggregator.config()
+    }
+
+    fn is_plain_mean(&self) -> bool {
+        self.config().rule == Rule::Mean && self.config().before.is_empty()
+    }
+
+    /// Good replies that the rule needs.
+    pub(crate) fn minimum_rows(&self) -> usize {
+        self.minimum_rows
+    }
+
+    pub(crate) fn needs_trusted_update(&self) -> bool {
+        self.config().rule == Rule::Fltrust
+    }
+
+    /// What a reply of so many examples weighs. Only the mean believes counts.
+    pub(crate) fn weight(&self, examples: u32) -> u32 {
+        match self.config().weights.unwrap_or_default() {
+            Weights::Examples if self.is_plain_mean() => examples,
+            _ => 1,
+        }
+    }
+
+    /// An empty collection of replies of `len` parameters.
+    pub(crate) fn collect(&self, len: usize) -> Replies {
+        if self.is_plain_mean() {
+            Replies::Sum {
+                sum: ExactSum::new(len),
+                weights: BTreeMap::new(),
+            }
+        } else {
+            Replies::Rows(BTreeMap::new())
+        }
+    }
+
+    /// Writes the update into `out`.
+    pub(crate) fn aggregate(
+        &mut self,
+        replies: &Replies,
+        trusted: Option<&[f32]>,
+        rng: &mut ChaCha8Rng,
+        out: &mut [f32],
+    ) -> Result<Vec<ClientVerdict>, RobustError> {
+        match replies {
+            Replies::Sum { sum, weights } => {
+                sum.mean(out);
+                let total = sum.weight() as f64;
+                let verdict = |weight| RowVerdict {
+                    kept: true,
+                    weight: Some(f64::from(weight) / total),
+                    score: None,
+                };
+                Ok(weights
+                    .iter()
+                    .map(|(client, weight)| ClientVerdict {
+                        client: *client,
+                        verdict: verdict(*weight),
+                    })
+                    .collect())
+            }
+            Replies::Rows(replies) => {
+                let rows: Vec<&[f32]> = replies.values().map(Vec::as_slice).collect();
+                let clients: Vec<u32> = replies.keys().map(|client| client.0).collect();
+                let input = Input {
+                    clients: Some(&clients),
+                    trusted,
+                    threads: self.threads,
+                    ..Input::new(&rows)
+                };
+                let verdict = self.aggregator.aggregate(&input, rng, out)?;
+                Ok(replies
+                    .keys()
+                    .zip(verdict.rows)
+                    .map(|(client, verdict)| ClientVerdict {
+                        client: *client,
+                        verdict,
+                    })
+                    .collect())
+            }
+        }
+    }
+
+    /// Checks that a stored memory is of vectors of length `len`.
+    pub(crate) fn check_state(
+        &self,
+        state: &AggregatorState<f32>,
+        len: usize,
+    ) -> Result<(), ProtocolError> {
+        let vectors = state.previous.iter().chain(state.histories.values());
+        match vectors.map(Vec::len).find(|got| *got != len) {
+            None => Ok(()),
+            Some(got) => Err(ProtocolError::StateMismatch {
+                what: "memory of the rule",
+                expected: len,
+                got,
+            }),
+        }
+    }
+}
