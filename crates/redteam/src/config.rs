@@ -153,6 +153,44 @@ pub enum Direction {
     Deviation,
 }
 
+impl AttackConfig {
+    /// One malicious client of this `kind` from the first round on, everything else by default.
+    pub fn new(kind: AttackKind) -> Self {
+        Self {
+            kind,
+            clients: Some(1),
+            fraction: None,
+            start_round: one(),
+            seed: None,
+            knowledge: None,
+            unattacked: yes(),
+            scale: None,
+            epsilon: None,
+            z: None,
+            deviation: None,
+            value: None,
+            direction: None,
+            source: None,
+            target: None,
+            poison_fraction: None,
+            trigger_size: None,
+            norm_bound: None,
+            alpha: None,
+            mask_ratio: None,
+        }
+    }
+
+    /// How many of `clients` clients are malicious.
+    pub fn malicious(&self, clients: u32) -> u32 {
+        let count = match (self.clients, self.fraction) {
+            (Some(count), _) => count,
+            (None, Some(fraction)) => (fraction * f64::from(clients)).round() as u32,
+            (None, None) => 0,
+        };
+        count.min(clients)
+    }
+}
+
 fn one() -> u32 {
     1
 }
