@@ -6,6 +6,7 @@
 mod line;
 mod matrix;
 mod scale;
+mod shares;
 mod spread;
 
 use std::fmt::Write;
@@ -14,6 +15,7 @@ use crate::format::escaped;
 
 pub(crate) use line::{Axis, LineChart, Series, Unit};
 pub(crate) use matrix::{Cell, MatrixChart, client_grid};
+pub(crate) use shares::{Group, Row, ShareGrid};
 pub(crate) use spread::{DotRows, Histogram, Reference};
 
 /// Distinct series colours of the style sheet.

@@ -97,6 +97,8 @@ pub(crate) struct LineChart<'a> {
     /// Marked places on the x axis, and what they mean.
     pub(crate) marks: &'a [f64],
     pub(crate) marks_label: &'static str,
+    /// A place on the x axis from which on things are different, and how.
+    pub(crate) start: Option<(f64, &'static str)>,
 }
 
 impl LineChart<'_> {
@@ -133,6 +135,7 @@ impl LineChart<'_> {
             svg.label("tick", (left - 7.0, y.at(*tick) + 4.0), "end", label);
         }
         self.draw_x_axis(&mut svg, &x, left, x_high);
+        self.draw_start(&mut svg, &x, (x_low, x_high));
         for series in self.series {
             series.draw_band(&mut svg, &x, &y);
         }
@@ -183,6 +186,22 @@ impl LineChart<'_> {
             "middle",
             &label,
         );
+    }
+
+    /// A line across the chart where something begins; none at the very left, where it says nothing.
+    fn draw_start(&self, svg: &mut Svg, x: &Scale, (low, high): (f64, f64)) {
+        let Some((at, words)) = self.start.filter(|&(at, _)| at > low && at <= high) else {
+            return;
+        };
+        let at = x.at(at);
+        svg.line("start", (at, TOP - 4.0), (at, HEIGHT - BOTTOM));
+        let room = CHAR * words.chars().count() as f64;
+        let (at, anchor) = if at + 5.0 + room > WIDTH {
+            (at - 5.0, "end")
+        } else {
+            (at + 5.0, "start")
+        };
+        svg.label("tick", (at, TOP + 5.0), anchor, words);
     }
 
     /// What the curves do, in words.
@@ -371,6 +390,7 @@ mod tests {
             series,
             marks: &[2.0],
             marks_label: "abandoned round",
+            start: Some((2.0, "attack <starts>")),
         }
         .draw()
     }
@@ -405,6 +425,7 @@ mod tests {
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains("a&lt;b") && !svg.contains("a<b"));
         assert!(svg.contains("abandoned round 2"));
+        assert!(svg.contains("attack &lt;starts&gt;"));
     }
 
     #[test]

@@ -6,9 +6,6 @@ use crate::format;
 /// Shades of the style sheet, `q0` (nothing) to `q8`.
 const SHADES: f64 = 8.0;
 
-/// From this shade on text is drawn in the light colour.
-const DARK: u32 = 5;
-
 const MOST_LABEL: usize = 18;
 
 /// A cell of a [`MatrixChart`].
@@ -72,7 +69,14 @@ impl MatrixChart<'_> {
         let width = left + columns * cell_width + right + if slanted { 30.0 } else { 0.0 };
         let height = top + self.rows.len() as f64 * cell_height + 6.0;
 
-        let mut svg = Svg::new(width, height, "fixed", self.title, &self.description);
+        // Shades behind text stay light enough for one text colour to be readable on all of them.
+        let texts = self
+            .cells
+            .iter()
+            .flatten()
+            .any(|cell| !cell.text.is_empty());
+        let class = if texts { "fixed soft" } else { "fixed" };
+        let mut svg = Svg::new(width, height, class, self.title, &self.description);
         let middle = left + columns * cell_width / 2.0;
         svg.label("tick", (middle, 13.0), "middle", self.axes.1);
         svg.label("tick", (left - 8.0, top - 8.0), "end", self.axes.0);
@@ -130,11 +134,7 @@ impl MatrixChart<'_> {
             let class = format!("{} q{shade}", cell.class);
             svg.rect(&class, "", [x, y, width - gap, height - gap], &cell.hint);
             if !cell.text.is_empty() {
-                let class = match shade {
-                    0 => "in none",
-                    DARK.. => "in dark",
-                    _ => "in",
-                };
+                let class = if shade == 0 { "in none" } else { "in" };
                 let at = (x + (width - gap) / 2.0, y + height / 2.0 + 3.5);
                 svg.label(class, at, "middle", &cell.text);
             }
@@ -244,7 +244,7 @@ fn gap(size: f64) -> f64 {
     if size > 6.0 { 1.0 } else { 0.0 }
 }
 
-fn cell_path(svg: &mut Svg, [x, y, width, height]: [f64; 4]) {
+pub(super) fn cell_path(svg: &mut Svg, [x, y, width, height]: [f64; 4]) {
     svg.raw(format_args!(
         "M{} {}h{}v{}h{}z",
         Px(x),
@@ -274,7 +274,7 @@ fn widest(names: &[String]) -> usize {
 }
 
 /// Label each n-th place so that labels of this size do not touch.
-fn every(label: f64, place: f64) -> usize {
+pub(super) fn every(label: f64, place: f64) -> usize {
     (label / place.max(0.1)).ceil().max(1.0) as usize
 }
 

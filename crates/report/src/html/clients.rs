@@ -1,5 +1,8 @@
 //! The clients: what they hold, how the model serves them, what they would reach alone; and what the model confuses.
 
+use std::collections::BTreeSet;
+
+use super::kept;
 use super::page::{Figure, Key, Section, Table, strings};
 use super::run::{self, CENTRALISED};
 use crate::chart::{Cell, DotRows, Histogram, MatrixChart, Reference, Unit, client_grid};
@@ -478,7 +481,9 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
         svg,
         ..Figure::default()
     }));
-    section.tables.push(client_table(clients));
+    section
+        .tables
+        .push(client_table(clients, &kept::malicious_names(record)));
     Some(section)
 }
 
@@ -500,7 +505,7 @@ fn spread_sentence(values: &[f64]) -> Option<String> {
     Some(sentence)
 }
 
-fn client_table(clients: &[ClientRow]) -> Table {
+fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
     let mut rows: Vec<&ClientRow> = clients.iter().collect();
     let mut title = String::new();
     if rows.len() > NAMED {
@@ -515,15 +520,25 @@ fn client_table(clients: &[ClientRow]) -> Table {
     }
     let maybe =
         |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
+    let name = |row: &ClientRow| {
+        let name = format::shortened(&row.client, 60);
+        if malicious.contains(row.client.as_str()) {
+            format!("{name} (malicious)")
+        } else {
+            name
+        }
+    };
     let cells = |row: &&ClientRow| {
         vec![
-            format::shortened(&row.client, 60),
+            name(row),
             format::count(u64::from(row.examples)),
             maybe(row.accuracy, format::percent),
             maybe(row.loss, format::plain),
             maybe(row.alone_accuracy, format::percent),
             maybe(row.alone_auroc, format::unit_interval),
             format::count(u64::from(row.rounds)),
+            row.kept
+                .map_or_else(String::new, |kept| format::count(u64::from(kept))),
             format::count(u64::from(row.refused)),
         ]
     };
@@ -535,6 +550,7 @@ fn client_table(clients: &[ClientRow]) -> Table {
         "alone: accuracy",
         "alone: AUROC",
         "rounds",
+        "kept",
         "refused",
     ];
     let mut table = Table {
@@ -547,6 +563,11 @@ fn client_table(clients: &[ClientRow]) -> Table {
             .to_owned(),
         ..Table::default()
     };
+    if clients.iter().any(|row| row.kept.is_some()) {
+        table
+            .note
+            .push_str(" Kept: those in which the aggregation rule used it.");
+    }
     table.drop_empty_columns();
     table
 }

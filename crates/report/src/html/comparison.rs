@@ -271,6 +271,7 @@ fn figure(
         series: &series,
         marks: &[],
         marks_label: "",
+        start: None,
     }
     .draw()?;
     Some(Figure {

@@ -132,6 +132,7 @@ fn over_rounds(record: &RunRecord, quantity: &Quantity) -> Option<Figure> {
         },
         series,
         marks,
+        attack_start(record),
     )?;
     if !marks.is_empty() {
         let note = format!(
@@ -154,7 +155,13 @@ fn over_bytes(record: &RunRecord, quantity: &Quantity, bytes: &[u64]) -> Option<
         label: "sent and received, all clients",
         unit: Unit::Bytes,
     };
-    figure(quantity, "bytes", axis, series, &[])
+    figure(quantity, "bytes", axis, series, &[], None)
+}
+
+/// Where the attack begins on an axis of rounds.
+pub(super) fn attack_start(record: &RunRecord) -> Option<(f64, &'static str)> {
+    let attack = record.summary.as_ref()?.attack.as_ref()?;
+    Some((f64::from(attack.start_round), "attack starts"))
 }
 
 fn measured(
@@ -243,6 +250,7 @@ fn figure(
     x: Axis,
     series: Vec<Series>,
     marks: &[f64],
+    start: Option<(f64, &'static str)>,
 ) -> Option<Figure> {
     // Without a federated point there is nothing to compare the baselines with.
     series.last()?.points.iter().find(|(_, y)| y.is_finite())?;
@@ -257,6 +265,7 @@ fn figure(
         series: &series,
         marks,
         marks_label: "abandoned round",
+        start,
     }
     .draw()?;
     let has_band = series.iter().any(|series| !series.band.is_empty());
@@ -306,6 +315,7 @@ fn privacy(record: &RunRecord) -> Option<Figure> {
         }],
         marks: &[],
         marks_label: "",
+        start: None,
     }
     .draw()?;
     let note = "Epsilon so far, at the delta stated above: smaller protects more.".to_owned();

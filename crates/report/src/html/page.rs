@@ -39,6 +39,7 @@ pub(super) struct Tile {
 pub(super) struct Section {
     pub(super) heading: &'static str,
     pub(super) sentences: Vec<String>,
+    pub(super) tiles: Vec<Tile>,
     pub(super) bullets: Vec<String>,
     /// A legend for all figures.
     pub(super) keys: Vec<Key>,

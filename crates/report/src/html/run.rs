@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::page::{Page, Section, Table, Tile, strings};
-use super::{clients, curves, wire};
+use super::{attack, clients, curves, kept, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -13,6 +13,8 @@ pub(super) const LOCAL: &str = "local";
 pub(super) fn page(record: &RunRecord) -> Page {
     let sections = [
         Some(trust(record)),
+        attack::section(record),
+        kept::section(record),
         curves::section(record),
         clients::alone(record),
         clients::partition(record),
