@@ -5,7 +5,10 @@
 
 mod aggregator;
 mod config;
+pub mod coordinate;
+pub mod detect;
 mod error;
+mod kernels;
 mod matrix;
 mod requirement;
 mod scalar;
