@@ -127,8 +127,10 @@ pub enum AttackKind {
     Neurotoxin,
 }
 
-/// Which updates of a round the attackers see before they send theirs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which updates of a round the attackers see before they send theirs; each sees what the one before it sees.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Knowledge {
@@ -189,6 +191,33 @@ impl AttackConfig {
         };
         count.min(clients)
     }
+}
+
+impl AttackKind {
+    /// All attacks, in the order of the documentation.
+    pub const ALL: [Self; 21] = [
+        Self::Gaussian,
+        Self::SignFlip,
+        Self::Ipm,
+        Self::Alie,
+        Self::FangKrum,
+        Self::FangTrimmedMean,
+        Self::MinMax,
+        Self::MinSum,
+        Self::Tailored,
+        Self::Mimic,
+        Self::FreeRider,
+        Self::Sybil,
+        Self::Constant,
+        Self::Nan,
+        Self::LabelFlip,
+        Self::DynamicLabelFlip,
+        Self::Backdoor,
+        Self::ModelReplacement,
+        Self::DistributedBackdoor,
+        Self::ConstrainAndScale,
+        Self::Neurotoxin,
+    ];
 }
 
 fn one() -> u32 {
