@@ -17,7 +17,12 @@ fn main() -> Result<(), RecordError> {
             .unwrap_or_else(|| "sample-pages".to_owned()),
     );
     // Old samples are replaced; only what this program made is removed.
-    for name in ["ipm-krum", "backdoor-geometric-median", "flip-large", "attack-sweep"] {
+    for name in [
+        "ipm-krum",
+        "backdoor-geometric-median",
+        "flip-large",
+        "attack-sweep",
+    ] {
         let _ = fs::remove_dir_all(folder.join(name));
     }
     for run in [small(), weighed(), large()] {
@@ -117,10 +122,19 @@ impl Sample {
         let config = format!(
             "name = \"{}\"\nseed = 1\n\n[federation]\nclients = {}\nrounds = {}\n\n[aggregation]\nrule = \"{}\"\nbyzantine = {}\n\n\
              [attack]\nkind = \"{}\"\nclients = {}\nstart_round = {}\n",
-            self.name, self.clients, self.rounds, self.rule, self.malicious, self.kind, self.malicious, self.start
+            self.name,
+            self.clients,
+            self.rounds,
+            self.rule,
+            self.malicious,
+            self.kind,
+            self.malicious,
+            self.start
         );
         let mut writer = RunWriter::create(folder, &config)?;
-        let names: Vec<String> = (0..self.clients).map(|client| format!("client-{client}")).collect();
+        let names: Vec<String> = (0..self.clients)
+            .map(|client| format!("client-{client}"))
+            .collect();
         let counts = vec![vec![40, 60]; names.len()];
         writer.partition(&names, &["0".to_owned(), "1".to_owned()], &counts)?;
         let mut rows = Vec::new();
@@ -168,7 +182,9 @@ impl Sample {
     }
 
     fn verdicts(&self, round: u32) -> Vec<VerdictRow> {
-        let chance = |client: u32, salt: u64| noise(u64::from(client) * 7_919 + salt, u64::from(round) + salt);
+        let chance = |client: u32, salt: u64| {
+            noise(u64::from(client) * 7_919 + salt, u64::from(round) + salt)
+        };
         let cohort: Vec<u32> = (0..self.clients)
             .filter(|&client| chance(client, 1) < f64::from(self.cohort) / f64::from(self.clients))
             .collect();
@@ -188,7 +204,8 @@ impl Sample {
                     client: format!("client-{client}"),
                     kept: self.weights || chance(client, 3) < passes,
                     weight: self.weights.then(|| weight(client) / total),
-                    score: (!self.weights).then(|| if attacks { 40.0 } else { 3.0 } * (0.5 + chance(client, 4))),
+                    score: (!self.weights)
+                        .then(|| if attacks { 40.0 } else { 3.0 } * (0.5 + chance(client, 4))),
                     malicious: Some(malicious),
                 }
             })
@@ -202,10 +219,17 @@ impl Sample {
         } else {
             0.0
         };
-        let accuracy = (0.1 + 0.83 * reached - harm + 0.01 * noise(u64::from(round), 77)).clamp(0.08, 1.0);
-        let count = |of: fn(&VerdictRow) -> bool| verdicts.iter().filter(|verdict| of(verdict)).count() as u32;
+        let accuracy =
+            (0.1 + 0.83 * reached - harm + 0.01 * noise(u64::from(round), 77)).clamp(0.08, 1.0);
+        let count = |of: fn(&VerdictRow) -> bool| {
+            verdicts.iter().filter(|verdict| of(verdict)).count() as u32
+        };
         let malicious = |verdict: &VerdictRow| verdict.malicious == Some(true);
-        let weight: f64 = verdicts.iter().filter(|v| malicious(v)).filter_map(|v| v.weight).sum();
+        let weight: f64 = verdicts
+            .iter()
+            .filter(|v| malicious(v))
+            .filter_map(|v| v.weight)
+            .sum();
         RoundRow {
             round,
             train_loss: Some(2.2 * (1.02 - accuracy)),
@@ -218,10 +242,12 @@ impl Sample {
             seconds: 0.1,
             kept: attacked.then(|| count(|verdict| verdict.kept)),
             malicious: attacked.then(|| count(|verdict| verdict.malicious == Some(true))),
-            malicious_kept: attacked.then(|| count(|verdict| verdict.kept && verdict.malicious == Some(true))),
+            malicious_kept: attacked
+                .then(|| count(|verdict| verdict.kept && verdict.malicious == Some(true))),
             malicious_weight: (attacked && self.weights).then_some(weight),
             source_recall: (attacked && !self.backdoor).then_some((accuracy - harm).max(0.0)),
-            attack_success: (attacked && self.backdoor).then(|| 0.05 + 0.8 * reached * (0.9 + 0.1 * noise(u64::from(round), 5))),
+            attack_success: (attacked && self.backdoor)
+                .then(|| 0.05 + 0.8 * reached * (0.9 + 0.1 * noise(u64::from(round), 5))),
             ..RoundRow::default()
         }
     }
@@ -229,8 +255,13 @@ impl Sample {
     fn summary(&self, rows: &[RoundRow]) -> Summary {
         let last = &rows[rows.len() - 1];
         let twin = self.row(self.rounds, &[], false);
-        let sum = |field: fn(&RoundRow) -> Option<u32>| rows.iter().filter_map(field).map(u64::from).sum();
-        let gap = twin.test_accuracy.zip(last.test_accuracy).map(|(without, with)| without - with);
+        let sum = |field: fn(&RoundRow) -> Option<u32>| {
+            rows.iter().filter_map(field).map(u64::from).sum()
+        };
+        let gap = twin
+            .test_accuracy
+            .zip(last.test_accuracy)
+            .map(|(without, with)| without - with);
         let names = (0..self.clients).filter(|&client| self.is_malicious(client));
         Summary {
             name: self.name.to_owned(),
@@ -281,20 +312,41 @@ impl Sample {
 
 /// Attacks x rules x numbers of malicious clients x partitions, three seeds.
 fn sweep(folder: &Path) -> Result<Comparison, RecordError> {
-    let keys = ["attack.kind", "data.partition", "aggregation.rule", "attack.clients"].map(str::to_owned);
+    let keys = [
+        "attack.kind",
+        "data.partition",
+        "aggregation.rule",
+        "attack.clients",
+    ]
+    .map(str::to_owned);
     let mut writer = SweepWriter::open(folder, &keys)?;
     let mut cell = 0;
     for (attack, strength) in [("sign-flip", 0.02), ("ipm", 0.035), ("backdoor", 0.004)] {
-        for (partition, skew) in [("{ alpha = 0.1, kind = \"dirichlet\" }", 1.6), ("{ kind = \"iid\" }", 1.0)] {
-            for (rule, weakness) in [("mean", 1.6), ("krum", 0.5), ("multi-krum", 0.3), ("trimmed-mean", 0.6), ("geometric-median", 0.45)] {
-                for clients in [1, 3, 5, 7, 9, 11] {
+        for (partition, skew) in [
+            ("{ alpha = 0.1, kind = \"dirichlet\" }", 1.6),
+            ("{ kind = \"iid\" }", 1.0),
+        ] {
+            for (rule, weakness) in [
+                ("mean", 1.6),
+                ("krum", 0.5),
+                ("multi-krum", 0.3),
+                ("trimmed-mean", 0.6),
+                ("geometric-median", 0.45),
+            ] {
+                for clients in [1u32, 3, 5, 7, 9, 11] {
                     for seed in [1, 2, 3] {
                         let name = format!("{:03}-seed-{seed}", cell + 1);
-                        let harm = (strength * weakness * skew * f64::from(clients * clients) / 4.0).min(0.8) + 0.01 * noise(seed, cell);
+                        let harm = (strength * weakness * skew * f64::from(clients * clients)
+                            / 4.0)
+                            .min(0.8)
+                            + 0.01 * noise(seed, cell);
                         let result = if rule == "krum" && clients == 11 {
                             SweepResult::refused(&name, "krum with byzantine = 11 needs 25 replies")
                         } else if attack == "ipm" && rule == "mean" && clients == 9 && seed < 3 {
-                            SweepResult::failed(&name, "cannot make folder: no space left on device")
+                            SweepResult::failed(
+                                &name,
+                                "cannot make folder: no space left on device",
+                            )
                         } else {
                             SweepResult {
                                 accuracy: Some(0.94 - harm),
@@ -302,17 +354,26 @@ fn sweep(folder: &Path) -> Result<Comparison, RecordError> {
                                 best_accuracy: Some(0.95 - harm / 2.0),
                                 impact: Some(harm - 0.005),
                                 impact_best: Some(harm / 2.0),
-                                attack_success: (attack == "backdoor").then_some((harm * 20.0).min(0.99)),
+                                attack_success: (attack == "backdoor")
+                                    .then_some((harm * 20.0).min(0.99)),
                                 malicious_accepted: Some(u64::from(clients) * 50),
-                                malicious_kept: Some((f64::from(clients) * 50.0 * (weakness / 1.6)) as u64),
+                                malicious_kept: Some(
+                                    (f64::from(clients) * 50.0 * (weakness / 1.6)) as u64,
+                                ),
                                 bytes_up: 12_000_000,
                                 seconds: 3.25,
                                 folder: name,
                                 ..SweepResult::default()
                             }
                         };
-                        let settings = [attack, partition, rule, &clients.to_string()].map(str::to_owned);
-                        writer.row(SweepRow { cell: cell as u32, seed, settings: settings.to_vec(), result })?;
+                        let settings =
+                            [attack, partition, rule, &clients.to_string()].map(str::to_owned);
+                        writer.row(SweepRow {
+                            cell: cell as u32,
+                            seed,
+                            settings: settings.to_vec(),
+                            result,
+                        })?;
                     }
                     cell += 1;
                 }

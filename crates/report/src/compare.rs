@@ -2,12 +2,16 @@
 //!
 //! Runs whose settings agree in everything but the seed are one [`ComparedCell`], with mean and spread over its runs.
 
+mod pivot;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+pub(crate) use pivot::{Measure, Pivot, Place};
+pub(crate) use table::Column;
 
 use crate::record::{
     HeadlineMetric, RecordError, RoundRow, RunRecord, SweepRecord, SweepResult, SweepStatus,
@@ -16,6 +20,9 @@ use crate::record::{
 
 /// Config keys that name a run and do not change what it computes.
 const NAMING_KEYS: [&str; 2] = ["name", "seed"];
+
+/// Runs that differ in more keys than this go by their names, where those tell them apart.
+const FEW_KEYS: usize = 2;
 
 /// Several runs side by side.
 #[derive(Clone, Debug)]
@@ -26,6 +33,8 @@ pub struct Comparison {
     pub metric: HeadlineMetric,
     /// Whether cells go by the names of their runs, because their settings are the same or differ in too many keys.
     pub named: bool,
+    /// Whether this is one sweep, compared by its own keys.
+    pub sweep: bool,
     /// The runs, in the order given.
     pub runs: Vec<ComparedRun>,
     /// The runs grouped by their settings, in order of first appearance.
@@ -56,8 +65,12 @@ pub struct ComparedCell {
     pub label: String,
     /// Places of its runs in [`Comparison::runs`].
     pub runs: Vec<usize>,
-    /// How many of them failed or have not ended; they are in no figure.
+    /// How many of them failed, were refused or have not ended; they are in no figure.
     pub unfinished: usize,
+    /// Those of them that failed.
+    pub failed_runs: usize,
+    /// Those of them that were refused before they began, because their settings cannot work together.
+    pub refused_runs: usize,
     /// Final test accuracy.
     pub accuracy: Option<Spread>,
     /// Final balanced accuracy.
@@ -70,6 +83,23 @@ pub struct ComparedCell {
     pub best_accuracy: Option<Spread>,
     /// Privacy loss.
     pub epsilon: Option<Spread>,
+    /// Attack: final headline metric without it minus the same with it.
+    pub impact: Option<Spread>,
+    /// Attack: best headline metric without it minus the best with it.
+    pub impact_best: Option<Spread>,
+    /// Attack: share of triggered test examples taken for its target class.
+    pub attack_success: Option<Spread>,
+    /// Attack: share of its source class that the final model gets right.
+    pub source_recall: Option<Spread>,
+    /// Attack: replies of malicious clients that passed the server's checks.
+    pub malicious_accepted: Option<Spread>,
+    /// Attack: those of them that the rule kept.
+    pub malicious_kept: Option<Spread>,
+    /// The same as a share of those that passed the checks.
+    pub malicious_used: Option<Spread>,
+    /// Attack: first round from which the headline metric never again rises above half of the reference, over the runs
+    /// in which there is one.
+    pub failure_round: Option<Spread>,
     /// Refused replies.
     pub refused: Option<Spread>,
     /// Bytes to the server.
@@ -98,6 +128,10 @@ pub struct Spread {
     pub mean: f64,
     /// Sample standard deviation (with n - 1); `None` for fewer than two finite values.
     pub sd: Option<f64>,
+    /// Lowest finite value.
+    pub min: Option<f64>,
+    /// Highest finite value.
+    pub max: Option<f64>,
     /// Number of finite values.
     pub n: usize,
     /// Values that were measured and are not finite (diverged runs); they are in no mean.
@@ -119,6 +153,8 @@ impl Spread {
         Some(Self {
             mean,
             sd,
+            min: finite.iter().copied().reduce(f64::min),
+            max: finite.iter().copied().reduce(f64::max),
             n,
             not_finite: broken.len(),
         })
@@ -146,7 +182,7 @@ impl Comparison {
                     records.extend(read_if_there(&folder.join(&row.result.folder))?);
                 }
             } else {
-                records.push(RunRecord::read(folder)?);
+                records.push(RunRecord::read_outline(folder)?);
             }
         }
         Ok(Self::of_runs(&records))
@@ -179,8 +215,18 @@ impl Comparison {
                 rounds: record.rounds.clone(),
             }
         });
-        let runs = runs.collect();
-        Self::grouped(keys, common_metric(records), runs)
+        let mut runs: Vec<ComparedRun> = runs.collect();
+        if keys.len() > FEW_KEYS && !told_apart_by_name(&runs, &by_settings(&runs)) {
+            // Runs of one name under many settings: their folders tell them apart.
+            for (run, record) in runs.iter_mut().zip(records) {
+                if let Some(folder) = record.folder.file_name() {
+                    run.name = folder.to_string_lossy().into_owned();
+                }
+            }
+        }
+        let named = keys.is_empty()
+            || (keys.len() > FEW_KEYS && told_apart_by_name(&runs, &by_settings(&runs)));
+        Self::grouped(keys, common_metric(records), runs, named)
     }
 
     /// Compares the runs of a sweep by its keys.
@@ -203,46 +249,62 @@ impl Comparison {
                 rounds: record.map_or_else(Vec::new, |record| record.rounds),
             });
         }
-        Ok(Self::grouped(sweep.keys.clone(), agreed(&metrics), runs))
+        let named = sweep.keys.is_empty();
+        let comparison = Self::grouped(sweep.keys.clone(), agreed(&metrics), runs, named);
+        Ok(Self {
+            sweep: true,
+            ..comparison
+        })
     }
 
-    fn grouped(keys: Vec<String>, metric: HeadlineMetric, runs: Vec<ComparedRun>) -> Self {
-        let mut groups: Vec<(&[String], Vec<usize>)> = Vec::new();
-        let mut place_of: BTreeMap<(&[String], &str), usize> = BTreeMap::new();
-        for (index, run) in runs.iter().enumerate() {
-            // Runs that say nothing about their settings are told apart by name.
-            let name = if keys.is_empty() {
-                run.name.as_str()
-            } else {
-                ""
-            };
-            let place = *place_of
-                .entry((&run.settings, name))
-                .or_insert(groups.len());
-            if place == groups.len() {
-                groups.push((&run.settings, Vec::new()));
-            }
-            groups[place].1.push(index);
-        }
-        let named = keys.is_empty() || (keys.len() > 2 && told_apart_by_name(&runs, &groups));
+    fn grouped(
+        keys: Vec<String>,
+        metric: HeadlineMetric,
+        runs: Vec<ComparedRun>,
+        named: bool,
+    ) -> Self {
+        // Runs that say nothing about their settings are told apart by name.
+        let groups = if keys.is_empty() {
+            by(&runs, |run| std::slice::from_ref(&run.name))
+        } else {
+            by_settings(&runs)
+        };
+        let label_keys = if named { &[][..] } else { &keys };
         let cells = groups
             .into_iter()
-            .map(|(settings, members)| {
-                cell(if named { &[] } else { &keys }, &runs, settings, members)
-            })
+            .map(|members| cell(label_keys, &runs, members))
             .collect();
         Self {
             keys,
             metric,
             named,
+            sweep: false,
             runs,
             cells,
         }
     }
 }
 
+/// Places of runs with the same settings, in order of first appearance.
+fn by_settings(runs: &[ComparedRun]) -> Vec<Vec<usize>> {
+    by(runs, |run| &run.settings)
+}
+
+fn by(runs: &[ComparedRun], key: fn(&ComparedRun) -> &[String]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut place_of: BTreeMap<&[String], usize> = BTreeMap::new();
+    for (index, run) in runs.iter().enumerate() {
+        let place = *place_of.entry(key(run)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[place].push(index);
+    }
+    groups
+}
+
 /// Whether each group has one name of its own.
-fn told_apart_by_name(runs: &[ComparedRun], groups: &[(&[String], Vec<usize>)]) -> bool {
+fn told_apart_by_name(runs: &[ComparedRun], groups: &[Vec<usize>]) -> bool {
     let mut names = BTreeSet::new();
     let mut own = |members: &[usize]| {
         let [first, rest @ ..] = members else {
@@ -251,15 +313,19 @@ fn told_apart_by_name(runs: &[ComparedRun], groups: &[(&[String], Vec<usize>)]) 
         let name = &runs[*first].name;
         rest.iter().all(|&other| &runs[other].name == name) && names.insert(name)
     };
-    groups.iter().all(|(_, members)| own(members))
+    groups.iter().all(|members| own(members))
 }
 
-fn cell(
-    keys: &[String],
-    runs: &[ComparedRun],
-    settings: &[String],
-    members: Vec<usize>,
-) -> ComparedCell {
+fn cell(keys: &[String], runs: &[ComparedRun], members: Vec<usize>) -> ComparedCell {
+    let settings = members
+        .first()
+        .map_or(&[][..], |&first| runs[first].settings.as_slice());
+    let ended = |status: SweepStatus| {
+        let results = members
+            .iter()
+            .filter_map(|&index| runs[index].result.as_ref());
+        results.filter(|result| result.status == status).count()
+    };
     let done: Vec<&SweepResult> = members
         .iter()
         .filter_map(|&index| runs[index].result.as_ref())
@@ -272,12 +338,25 @@ fn cell(
         settings: settings.to_vec(),
         label: label(keys, runs, settings, &members),
         unfinished: members.len() - done.len(),
+        failed_runs: ended(SweepStatus::Failed),
+        refused_runs: ended(SweepStatus::Refused),
         accuracy: spread(|result| result.accuracy),
         balanced_accuracy: spread(|result| result.balanced_accuracy),
         loss: spread(|result| result.loss),
         auroc: spread(|result| result.auroc),
         best_accuracy: spread(|result| result.best_accuracy),
         epsilon: spread(|result| result.epsilon),
+        impact: spread(|result| result.impact),
+        impact_best: spread(|result| result.impact_best),
+        attack_success: spread(|result| result.attack_success),
+        source_recall: spread(|result| result.source_recall),
+        malicious_accepted: spread(|result| result.malicious_accepted.map(|n| n as f64)),
+        malicious_kept: spread(|result| result.malicious_kept.map(|n| n as f64)),
+        malicious_used: spread(|result| {
+            let accepted = result.malicious_accepted.filter(|&accepted| accepted > 0)?;
+            Some(result.malicious_kept? as f64 / accepted as f64)
+        }),
+        failure_round: spread(|result| result.failure_round.map(f64::from)),
         refused: spread(|result| Some(result.refused as f64)),
         bytes_up: spread(|result| Some(result.bytes_up as f64)),
         bytes_down: spread(|result| Some(result.bytes_down as f64)),
@@ -296,21 +375,52 @@ fn label(keys: &[String], runs: &[ComparedRun], settings: &[String], members: &[
         .iter()
         .zip(settings)
         .map(|(key, value)| {
-            let value = if value.is_empty() { "unset" } else { value };
+            let value = match value.as_str() {
+                "" => "unset".to_owned(),
+                value => setting_words(value),
+            };
             format!("{} = {value}", short_key(keys, key))
         })
         .collect();
     words.join(", ")
 }
 
-/// The last part of a dotted key where no other key ends alike.
+/// The last part of a dotted key that says something (`attack.kind` is `attack`), where no other key ends alike.
 pub(crate) fn short_key<'a>(keys: &[String], key: &'a str) -> &'a str {
-    let last = |key: &'a str| key.rsplit('.').next().unwrap_or(key);
-    let alike = keys
-        .iter()
-        .filter(|other| other.rsplit('.').next() == Some(last(key)))
-        .count();
-    if alike > 1 { key } else { last(key) }
+    /// Parts that could be of several tables.
+    const UNCLEAR: [&str; 3] = ["clients", "epsilon", "seed"];
+    let short = last_part(key);
+    let alike = keys.iter().filter(|other| last_part(other) == short);
+    if alike.count() > 1 || UNCLEAR.contains(&short) {
+        key
+    } else {
+        short
+    }
+}
+
+fn last_part(key: &str) -> &str {
+    let key = key.strip_suffix(".kind").unwrap_or(key);
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// A setting as people say it: `{ alpha = 0.5, kind = "dirichlet" }` is `dirichlet, alpha 0.5`.
+pub(crate) fn setting_words(value: &str) -> String {
+    let inline = value.starts_with('{').then(|| format!("value = {value}"));
+    let table = inline.and_then(|text| text.parse::<toml::Table>().ok());
+    let Some(toml::Value::Table(table)) = table.and_then(|mut table| table.remove("value")) else {
+        return value.to_owned();
+    };
+    let words = |value: &toml::Value| match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let kind = table.get("kind").map(words);
+    let others = table.iter().filter(|(key, _)| *key != "kind");
+    let others = others.map(|(key, value)| format!("{} {}", key.replace('_', " "), words(value)));
+    kind.into_iter()
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn common_metric(records: &[RunRecord]) -> HeadlineMetric {
@@ -329,7 +439,7 @@ fn agreed(metrics: &[HeadlineMetric]) -> HeadlineMetric {
 
 /// A run, unless its folder is gone or was never begun.
 fn read_if_there(folder: &Path) -> Result<Option<RunRecord>, RecordError> {
-    match RunRecord::read(folder) {
+    match RunRecord::read_outline(folder) {
         Ok(record) => Ok(Some(record)),
         Err(RecordError::NotARun { .. }) => Ok(None),
         Err(error) => Err(error),

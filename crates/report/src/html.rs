@@ -10,6 +10,7 @@ mod attack;
 mod clients;
 mod comparison;
 mod curves;
+mod grids;
 mod kept;
 mod page;
 mod run;

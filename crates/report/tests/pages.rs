@@ -500,9 +500,9 @@ fn a_sweep_is_compared_by_its_own_keys_and_keeps_its_failures() {
         .replace('\u{a0}', " ");
     assert_inert(&page);
     for part in [
-        "The grid",
-        "81.0 %",
-        "cell-3-2: the server caught &#60;fire&#62;",
+        "Final test accuracy, %",
+        ">81.0*</text>",
+        "failed, 1 run: the server caught &#60;fire&#62; (cell-3-2)",
         "learning_rate = 0.5, rule = krum",
     ] {
         assert!(page.contains(part), "{part}");

@@ -1,10 +1,11 @@
-//! The page of several runs or of a sweep: the table, the curves on common axes, and a picture of a two-key grid.
+//! The page of several runs or of a sweep: heat maps of a grid, the table, and the curves on common axes.
 
 use super::curves::cumulative_bytes;
+use super::grids;
 use super::page::{Figure, Key, Page, Section, Table, Tile};
 use super::run::words;
-use crate::chart::{Axis, COLOURS, Cell, LineChart, MatrixChart, Series, Unit};
-use crate::compare::{ComparedCell, Comparison, short_key};
+use crate::chart::{Axis, COLOURS, LineChart, Series, Unit};
+use crate::compare::{Column, ComparedCell, Comparison, short_key};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, RoundRow, SweepStatus};
 
@@ -16,19 +17,17 @@ const MOST_LABEL: usize = 60;
 
 pub(super) fn page(comparison: &Comparison) -> Page {
     let ranked = ranking(comparison);
-    let sections = [
-        Some(table(comparison)),
-        curves(comparison, &ranked),
-        grid(comparison),
-        failures(comparison),
-    ];
+    let mut sections = grids::sections(comparison);
+    sections.push(table(comparison));
+    sections.extend(failures(comparison));
+    sections.extend(curves(comparison, &ranked));
     Page {
         over: "Comparison".to_owned(),
         title: title(comparison),
         lead: best(comparison, &ranked).into_iter().collect(),
         warnings: Vec::new(),
         tiles: tiles(comparison),
-        sections: sections.into_iter().flatten().collect(),
+        sections,
         footer: "This page is self-contained: it runs no scripts and fetches nothing.".to_owned(),
     }
 }
@@ -73,6 +72,7 @@ fn best(comparison: &Comparison, ranked: &[usize]) -> Option<String> {
 
 fn tiles(comparison: &Comparison) -> Vec<Tile> {
     let unfinished: usize = comparison.cells.iter().map(|cell| cell.unfinished).sum();
+    let refused: usize = comparison.cells.iter().map(|cell| cell.refused_runs).sum();
     vec![
         Tile {
             name: "Settings compared",
@@ -82,9 +82,11 @@ fn tiles(comparison: &Comparison) -> Vec<Tile> {
         Tile {
             name: "Runs",
             value: format::count(comparison.runs.len() as u64),
-            note: match unfinished {
-                0 => "all finished".to_owned(),
-                unfinished => format!("{unfinished} failed or unfinished"),
+            note: match (unfinished - refused, refused) {
+                (0, 0) => "all finished".to_owned(),
+                (0, refused) => format!("{refused} refused, the others finished"),
+                (failed, 0) => format!("{failed} failed or unfinished"),
+                (failed, refused) => format!("{refused} refused, {failed} failed or unfinished"),
             },
         },
     ]
@@ -113,7 +115,12 @@ fn ranking(comparison: &Comparison) -> Vec<usize> {
 
 fn table(comparison: &Comparison) -> Section {
     const MOST: usize = 1_000;
-    let columns = comparison.columns();
+    let apart = settings_apart(comparison);
+    let mut columns = comparison.columns();
+    if apart.is_some() {
+        let keys = comparison.keys.len();
+        columns.drain(1..=keys);
+    }
     let shown = &comparison.cells[..comparison.cells.len().min(MOST)];
     let row = |cell: &ComparedCell| columns.iter().map(|column| (column.text)(cell)).collect();
     let mut notes = Vec::new();
@@ -137,9 +144,35 @@ fn table(comparison: &Comparison) -> Section {
     };
     Section {
         heading: "Results",
-        tables: vec![table],
+        wide: true,
+        tables: std::iter::once(table).chain(apart).collect(),
         ..Section::default()
     }
+}
+
+/// Runs with names of their own and many settings: the settings, turned on their side.
+fn settings_apart(comparison: &Comparison) -> Option<Table> {
+    const FEW_RUNS: usize = 6;
+    const WIDEST: usize = 40;
+    let cells = &comparison.cells;
+    if !comparison.named || comparison.keys.is_empty() || cells.len() > FEW_RUNS {
+        return None;
+    }
+    let row = |(key, column): (&String, Column<'_>)| {
+        let values = cells.iter().map(|cell| (column.text)(cell));
+        std::iter::once(key.clone()).chain(values).collect()
+    };
+    let names = cells
+        .iter()
+        .map(|cell| format::shortened(&cell.label, WIDEST));
+    let columns = comparison.key_columns(WIDEST);
+    Some(Table {
+        title: "Settings that differ".to_owned(),
+        head: std::iter::once(String::new()).chain(names).collect(),
+        words: cells.len() + 1,
+        rows: comparison.keys.iter().zip(columns).map(row).collect(),
+        ..Table::default()
+    })
 }
 
 /// A quantity of the curves: heading, axis label, unit, and where it is in a round.
@@ -299,7 +332,7 @@ fn mean_curve(
         let failed = run
             .result
             .as_ref()
-            .is_some_and(|result| result.status == SweepStatus::Failed);
+            .is_some_and(|result| result.status != SweepStatus::Done);
         if failed || run.rounds.is_empty() {
             continue;
         }
@@ -338,117 +371,21 @@ fn mean_curve(
     (points, band)
 }
 
-/// The headline metric over a grid of two keys.
-fn grid(comparison: &Comparison) -> Option<Section> {
-    const MOST: usize = 40;
-    let [row_key, column_key] = comparison.keys.as_slice() else {
-        return None;
-    };
-    let (rows, columns) = (distinct(comparison, 0), distinct(comparison, 1));
-    if rows.len() < 2 || columns.len() < 2 || rows.len() > MOST || columns.len() > MOST {
-        return None;
-    }
-    let mean = |row: &String, column: &String| {
-        let here = |cell: &&ComparedCell| &cell.settings[0] == row && &cell.settings[1] == column;
-        let cell = comparison.cells.iter().find(here)?;
-        cell.headline(comparison.metric).map(|spread| spread.mean)
-    };
-    let means: Vec<Vec<Option<f64>>> = rows
-        .iter()
-        .map(|row| columns.iter().map(|column| mean(row, column)).collect())
-        .collect();
-    let finite = || {
-        means
-            .iter()
-            .flatten()
-            .flatten()
-            .copied()
-            .filter(|value| value.is_finite())
-    };
-    let low = finite().fold(f64::INFINITY, f64::min);
-    let high = finite().fold(f64::NEG_INFINITY, f64::max);
-    finite().next()?;
-    let cell = |mean: &Option<f64>| grid_cell(comparison.metric, *mean, (low, high));
-    let cells = means.iter().map(|row| row.iter().map(cell).collect());
-    let name = metric_name(comparison.metric);
-    let heading = format!("Mean final {name}");
-    let svg = MatrixChart {
-        title: &heading,
-        description: format!("{name} by {row_key} and {column_key}; a stronger shade is better."),
-        axes: (
-            short_key(&comparison.keys, row_key),
-            short_key(&comparison.keys, column_key),
-        ),
-        rows: &rows,
-        columns: &columns,
-        cells: cells.collect(),
-        ends: ("", Vec::new()),
-    }
-    .draw();
-    let note = "A stronger shade is better.".to_owned();
-    let figure = Figure {
-        heading,
-        keys: Vec::new(),
-        svg,
-        note,
-    };
-    Some(Section {
-        heading: "The grid",
-        wide: true,
-        figures: vec![figure],
-        ..Section::default()
-    })
-}
-
-/// The values of a key, in order of first appearance.
-fn distinct(comparison: &Comparison, key: usize) -> Vec<String> {
-    let mut values: Vec<String> = Vec::new();
-    for cell in &comparison.cells {
-        if !values.contains(&cell.settings[key]) {
-            values.push(cell.settings[key].clone());
-        }
-    }
-    values
-}
-
-fn grid_cell(metric: HeadlineMetric, mean: Option<f64>, (low, high): (f64, f64)) -> Cell {
-    let text = mean.map_or_else(|| "\u{2013}".to_owned(), |mean| words(metric, mean));
-    let level = match mean {
-        Some(mean) if high > low => 0.06 + 0.94 * (mean - low) / (high - low),
-        Some(_) => 0.5,
-        None => 0.0,
-    };
-    Cell {
-        level,
-        class: "fill",
-        text,
-        hint: String::new(),
-    }
-}
-
+/// Why runs have no result. A refusal is a finding, a failure an accident; both are listed by reason.
 fn failures(comparison: &Comparison) -> Option<Section> {
     const MOST: usize = 50;
-    let mut bullets = Vec::new();
-    for run in &comparison.runs {
-        match &run.result {
-            None => bullets.push(format!("{} has not ended.", run.name)),
-            Some(result) if result.status == SweepStatus::Failed => {
-                bullets.push(format!(
-                    "{}: {}",
-                    run.name,
-                    format::shortened(&result.message, 400)
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    if bullets.is_empty() {
+    const NAMES: usize = 8;
+    let reasons = comparison.reasons();
+    if reasons.is_empty() {
         return None;
     }
-    let more = bullets.len().saturating_sub(MOST);
-    bullets.truncate(MOST);
-    if more > 0 {
-        bullets.push(format!("And {more} more."));
+    let mut bullets: Vec<String> = reasons
+        .iter()
+        .take(MOST)
+        .map(|reason| reason.line(NAMES))
+        .collect();
+    if reasons.len() > MOST {
+        bullets.push(format!("And {} more.", reasons.len() - MOST));
     }
     Some(Section {
         heading: "Without a result",

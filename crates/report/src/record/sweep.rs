@@ -61,9 +61,12 @@ pub enum SweepStatus {
     Done,
     /// With an error; the row's message says which.
     Failed,
+    /// Before it began: its settings cannot work together, as the row's message says (`krum` with too few replies). A
+    /// result of the grid, not an accident.
+    Refused,
 }
 
-/// One run of a sweep. Figures are those of its summary, zero or `None` where the run failed.
+/// One run of a sweep. Figures are those of its summary, zero or `None` where the run failed or was refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SweepRow {
     /// Place of the cell in the grid, counted from 0 in the order of the keys, last key fastest.
@@ -138,7 +141,7 @@ pub struct SweepResult {
     pub seconds: f64,
     /// The run's folder, relative to the sweep's.
     pub folder: String,
-    /// Why it failed; empty otherwise.
+    /// Why it failed or was refused; empty otherwise.
     pub message: String,
 }
 
@@ -175,6 +178,14 @@ impl SweepResult {
             seconds: summary.seconds,
             folder: folder.to_owned(),
             message: String::new(),
+        }
+    }
+
+    /// A run whose settings cannot work together, and why.
+    pub fn refused(folder: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: SweepStatus::Refused,
+            ..Self::failed(folder, message)
         }
     }
 
