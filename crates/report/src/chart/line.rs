@@ -99,6 +99,8 @@ pub(crate) struct LineChart<'a> {
     pub(crate) marks_label: &'static str,
     /// A place on the x axis from which on things are different, and how.
     pub(crate) start: Option<(f64, &'static str)>,
+    /// Whether the y axis begins at 0, as shares of a whole want it.
+    pub(crate) from_zero: bool,
 }
 
 impl LineChart<'_> {
@@ -112,6 +114,11 @@ impl LineChart<'_> {
                 .map(|&(x, _)| x)
         }))?;
         let (y_low, y_high) = extent(self.series.iter().flat_map(Series::heights))?;
+        let y_low = if self.from_zero {
+            y_low.min(0.0)
+        } else {
+            y_low
+        };
         let log = self.y.unit == Unit::Plain && y_low > 0.0 && y_high / y_low > 100.0;
         let vertical = (HEIGHT - BOTTOM, TOP);
         let y = if log {
@@ -125,7 +132,8 @@ impl LineChart<'_> {
             .map(|label| label.chars().count())
             .max()
             .unwrap_or(0);
-        let left = 14.0 + CHAR * widest as f64;
+        // Small screens set the labels larger.
+        let left = 16.0 + 1.17 * CHAR * widest as f64;
         let least = if self.x.unit == Unit::Count { 1.0 } else { 0.0 };
         let x = self.horizontal(x_low, x_high, (left, WIDTH - RIGHT), least);
 
@@ -201,7 +209,7 @@ impl LineChart<'_> {
         } else {
             (at + 5.0, "start")
         };
-        svg.label("tick", (at, TOP + 5.0), anchor, words);
+        svg.label("tick halo", (at, TOP + 5.0), anchor, words);
     }
 
     /// What the curves do, in words.
@@ -391,6 +399,7 @@ mod tests {
             marks: &[2.0],
             marks_label: "abandoned round",
             start: Some((2.0, "attack <starts>")),
+            from_zero: false,
         }
         .draw()
     }

@@ -106,10 +106,8 @@ impl ShareGrid<'_> {
         let last = first + rounds * self.columns.saturating_sub(1) as u64;
         let widest = 12.0 + CHAR * last.to_string().len() as f64;
         let apart = every(widest, layout.column) as u64 * rounds;
-        let apart = TICKS
-            .into_iter()
-            .find(|&tick| tick >= apart)
-            .unwrap_or(apart);
+        let fits = |&tick: &u64| tick >= apart && tick.is_multiple_of(rounds);
+        let apart = TICKS.into_iter().find(fits).unwrap_or(apart);
         for column in 0..self.columns {
             // A column is labelled with the round number in it, if it has one.
             let from = first + rounds * column as u64;
@@ -138,11 +136,11 @@ impl ShareGrid<'_> {
         let Some(start) = self.start.filter(|&start| start > self.first) else {
             return;
         };
-        let column = (start - self.first) / self.step.max(1);
-        if column as usize >= self.columns {
+        let column = f64::from(start - self.first) / f64::from(self.step.max(1));
+        if column >= self.columns as f64 {
             return;
         }
-        let x = layout.left + f64::from(column) * layout.column - 0.5;
+        let x = layout.left + column * layout.column - 0.5;
         svg.line("start", (x, TOP - 6.0), (x, layout.bottom));
         let words = format!("attack starts in round {start}");
         let room = CHAR * words.chars().count() as f64;

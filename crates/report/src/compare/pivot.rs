@@ -183,7 +183,10 @@ impl Comparison {
 
     /// The figures of which at least one cell has a value, the headline metric first.
     pub(crate) fn measures(&self) -> Vec<Measure> {
-        const HEADLINE: &str = "The test figure of the final model.";
+        const ACCURACY: &str =
+            "Share of the test examples that the final model classifies rightly.";
+        const AUROC: &str =
+            "AUROC of the final model on the test examples: 1 is perfect, 0.5 is guessing.";
         const IMPACT: &str = "What the attack takes from the final test figure: without it minus with it. 0 is harmless.";
         let points = |value: f64| signless(value * 100.0, 1);
         let figure = |value: f64| signless(value, 3);
@@ -194,7 +197,7 @@ impl Comparison {
                     of: |cell| cell.accuracy,
                     words: points,
                     bad: false,
-                    note: HEADLINE,
+                    note: ACCURACY,
                 },
                 Measure {
                     heading: "Impact of the attack, points of accuracy",
@@ -210,7 +213,7 @@ impl Comparison {
                     of: |cell| cell.auroc,
                     words: figure,
                     bad: false,
-                    note: HEADLINE,
+                    note: AUROC,
                 },
                 Measure {
                     heading: "Impact of the attack, AUROC",

@@ -1,6 +1,7 @@
 //! The attack on a run and its defence: what it cost, what it reached, how much of it the rule let through.
 
 use super::curves;
+use super::kept;
 use super::page::{Figure, Key, Section, Tile};
 use super::run;
 use crate::chart::{Axis, LineChart, Series, Unit};
@@ -162,7 +163,7 @@ fn impact_tile(record: &RunRecord, attack: &AttackInfo) -> Option<Tile> {
     })
 }
 
-/// How many of the replies the rule used, malicious and honest.
+/// How many of the replies the rule used, malicious and honest; or how much they weighed, where none is left out.
 fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
     let judged = || record.rounds.iter().filter(|row| row.kept.is_some());
     let sum = |field: fn(&RoundRow) -> u32| judged().map(|row| u64::from(field(row))).sum::<u64>();
@@ -170,50 +171,78 @@ fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
     let accepted = sum(|row| row.accepted);
     let malicious = sum(|row| row.malicious.unwrap_or(0));
     let malicious_kept = sum(|row| row.malicious_kept.unwrap_or(0));
-    let known = attack.is_some() || record.rounds.iter().any(|row| row.malicious.is_some());
-    let of = |part: u64, whole: u64| {
-        if whole == 0 {
-            return "none came".to_owned();
-        }
-        format!("{} of {}", format::count(part), format::count(whole))
+    let all_kept = accepted > 0 && kept == accepted;
+    if let Some(tile) = weight_tile(record).filter(|_| all_kept) {
+        return vec![tile];
+    }
+    let tile = |name, kept: u64, accepted: u64| {
+        let share = format::percent(kept as f64 / accepted.max(1) as f64);
+        let (value, note) = match accepted {
+            0 => (
+                "none came".to_owned(),
+                "none passed the server's checks".to_owned(),
+            ),
+            _ if all_kept => (
+                format!("{} of {}", format::count(kept), format::count(accepted)),
+                "the rule leaves no reply out as a whole".to_owned(),
+            ),
+            _ => (
+                share,
+                format!(
+                    "{} of {} that passed the server's checks",
+                    format::count(kept),
+                    format::count(accepted)
+                ),
+            ),
+        };
+        Tile { name, value, note }
     };
-    let share = |part: u64, whole: u64| format::percent(part as f64 / whole.max(1) as f64);
+    let known = attack.is_some() || record.rounds.iter().any(|row| row.malicious.is_some());
     let mut tiles = Vec::new();
     if let Some(attack) = attack {
         let (kept, accepted) = (attack.malicious_kept, attack.malicious_accepted);
-        tiles.push(Tile {
-            name: "Malicious updates used",
-            value: of(kept, accepted),
-            note: match accepted {
-                0 => "no malicious reply passed the server's checks".to_owned(),
-                _ => format!(
-                    "{} of those that passed the server's checks",
-                    share(kept, accepted)
-                ),
-            },
-        });
+        tiles.push(tile("Malicious updates used", kept, accepted));
     }
-    if accepted > 0 {
-        let (name, kept, accepted) = if known {
-            let honest = accepted.saturating_sub(malicious);
-            (
-                "Honest updates used",
-                kept.saturating_sub(malicious_kept),
-                honest,
-            )
-        } else {
-            ("Updates used", kept, accepted)
-        };
-        tiles.push(Tile {
-            name,
-            value: of(kept, accepted),
-            note: format!(
-                "{} of those that passed the server's checks",
-                share(kept, accepted)
-            ),
-        });
+    if accepted > 0 && known {
+        let kept = kept.saturating_sub(malicious_kept);
+        tiles.push(tile(
+            "Honest updates used",
+            kept,
+            accepted.saturating_sub(malicious),
+        ));
+    } else if accepted > 0 {
+        tiles.push(tile("Updates used", kept, accepted));
     }
     tiles
+}
+
+/// The malicious part of the aggregate, on average.
+fn weight_tile(record: &RunRecord) -> Option<Tile> {
+    let mean = |value: fn(&RoundRow) -> Option<f64>| {
+        let values: Vec<f64> = record
+            .rounds
+            .iter()
+            .filter_map(value)
+            .filter(|value| value.is_finite())
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let weight = mean(|row| row.malicious_weight)?;
+    let replies = mean(|row| {
+        let share = f64::from(row.malicious?) / f64::from(row.accepted.max(1));
+        (row.accepted > 0).then_some(share)
+    });
+    Some(Tile {
+        name: "Malicious share of the aggregate",
+        value: format::percent(weight),
+        note: match replies {
+            Some(replies) => format!(
+                "mean over the rounds; of the replies it is {}",
+                format::percent(replies)
+            ),
+            None => "mean over the rounds".to_owned(),
+        },
+    })
 }
 
 /// What the attack was after: a class to be mistaken, a trigger to work.
@@ -251,8 +280,9 @@ fn failure_tile(attack: &AttackInfo) -> Option<Tile> {
     Some(match attack.failure_round {
         Some(round) => Tile {
             name,
-            value: format!("from round {round} on"),
-            note: "from there the test figure stays under half of the unattacked run's".to_owned(),
+            value: format!("round {round}"),
+            note: "from there on the test figure stays under half of the unattacked run's"
+                .to_owned(),
         },
         None => Tile {
             name,
@@ -333,7 +363,7 @@ fn reached_figure(record: &RunRecord) -> Option<Figure> {
         (
             "source recall",
             "s0",
-            true,
+            false,
             of_rounds(record, |row| row.source_recall),
         ),
     ];
@@ -359,35 +389,35 @@ fn reached_figure(record: &RunRecord) -> Option<Figure> {
 
 /// How much of the aggregate is malicious, beside how much of the replies.
 fn share_figure(record: &RunRecord) -> Option<Figure> {
-    let ratio = |part: Option<u32>, whole: u32| {
-        let part = part?;
-        (whole > 0).then(|| f64::from(part) / f64::from(whole))
-    };
-    let weighed = record
+    const MOST_POINTS: u32 = 60;
+    let rows: Vec<&RoundRow> = record
         .rounds
         .iter()
-        .any(|row| row.malicious_weight.is_some());
-    let used = if weighed {
-        of_rounds(record, |row| row.malicious_weight)
-    } else {
-        of_rounds(record, |row| ratio(row.malicious_kept, row.kept?))
-    };
+        .filter(|row| row.accepted > 0)
+        .collect();
+    let span = rows.last()?.round.saturating_sub(rows.first()?.round);
+    let step = kept::round_bins(span, MOST_POINTS);
+    let weighed = rows.iter().any(|row| row.malicious_weight.is_some());
+    let used = binned(&rows, step, |row| {
+        if weighed {
+            return Some((row.malicious_weight?, 1.0));
+        }
+        Some((f64::from(row.malicious_kept?), f64::from(row.kept?)))
+    });
     if used.is_empty() {
         return None;
     }
-    let replies = of_rounds(record, |row| ratio(row.malicious, row.accepted));
+    let replies = binned(&rows, step, |row| {
+        Some((f64::from(row.malicious?), f64::from(row.accepted)))
+    });
+    let what = if weighed {
+        "of the aggregate"
+    } else {
+        "of the replies used"
+    };
     let series = [
         ("of the replies", "s6", true, replies),
-        (
-            if weighed {
-                "of the aggregate"
-            } else {
-                "of the replies used"
-            },
-            "s5",
-            false,
-            used,
-        ),
+        (what, "s5", false, used),
     ];
     let series: Vec<Series> = series.into_iter().filter_map(curve).collect();
     let mut figure = figure(
@@ -397,7 +427,33 @@ fn share_figure(record: &RunRecord) -> Option<Figure> {
         &series,
     )?;
     figure.note = "A rule defends well where the solid line stays under the dashed one.".to_owned();
+    if step > 1 {
+        figure
+            .note
+            .push_str(&format!(" Each point is the mean of {step} rounds."));
+    }
     Some(figure)
+}
+
+/// Parts over wholes, `step` rounds taken together; a point stands at the last of its rounds.
+fn binned(
+    rows: &[&RoundRow],
+    step: u32,
+    of: impl Fn(&RoundRow) -> Option<(f64, f64)>,
+) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    for bin in
+        rows.chunk_by(|a, b| a.round.saturating_sub(1) / step == b.round.saturating_sub(1) / step)
+    {
+        let measured = bin.iter().filter_map(|row| of(row));
+        let (part, whole) = measured.fold((0.0, 0.0), |sum, (part, whole)| {
+            (sum.0 + part, sum.1 + whole)
+        });
+        if let Some(last) = bin.last().filter(|_| whole > 0.0) {
+            points.push((f64::from(last.round), part / whole));
+        }
+    }
+    points
 }
 
 fn of_rounds(record: &RunRecord, value: impl Fn(&RoundRow) -> Option<f64>) -> Vec<(f64, f64)> {
@@ -429,6 +485,7 @@ fn figure(
         marks: &[],
         marks_label: "",
         start: curves::attack_start(record),
+        from_zero: unit == Unit::Percent,
     }
     .draw()?;
     let key = |series: &Series| {

@@ -135,7 +135,16 @@ fn table(comparison: &Comparison) -> Section {
             comparison.cells.len()
         ));
     }
+    // Below the pictures of a large grid the figures are for looking up.
+    let folded = shown.len() > 40 && comparison.pivot().is_some();
+    let title = if folded {
+        "All settings in figures"
+    } else {
+        ""
+    };
     let table = Table {
+        title: title.to_owned(),
+        folded,
         head: columns.iter().map(|column| column.name.clone()).collect(),
         words: columns.iter().filter(|column| column.words).count(),
         rows: shown.iter().map(row).collect(),
@@ -305,6 +314,7 @@ fn figure(
         marks: &[],
         marks_label: "",
         start: None,
+        from_zero: false,
     }
     .draw()?;
     Some(Figure {

@@ -266,6 +266,7 @@ fn figure(
         marks,
         marks_label: "abandoned round",
         start,
+        from_zero: false,
     }
     .draw()?;
     let has_band = series.iter().any(|series| !series.band.is_empty());
@@ -316,6 +317,7 @@ fn privacy(record: &RunRecord) -> Option<Figure> {
         marks: &[],
         marks_label: "",
         start: None,
+        from_zero: false,
     }
     .draw()?;
     let note = "Epsilon so far, at the delta stated above: smaller protects more.".to_owned();

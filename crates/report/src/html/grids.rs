@@ -11,13 +11,16 @@ pub(super) fn sections(comparison: &Comparison) -> Vec<Section> {
         return Vec::new();
     };
     let measures = comparison.measures();
-    measures
-        .iter()
-        .filter_map(|measure| section(&pivot, measure))
-        .collect()
+    let mut sections: Vec<Section> = Vec::new();
+    for measure in &measures {
+        let first = sections.is_empty();
+        sections.extend(section(&pivot, measure, first));
+    }
+    sections
 }
 
-fn section(pivot: &Pivot<'_>, measure: &Measure) -> Option<Section> {
+/// The first of them says what the marks mean.
+fn section(pivot: &Pivot<'_>, measure: &Measure, first: bool) -> Option<Section> {
     let extent = pivot.extent(measure)?;
     let shown = (0..pivot.blocks.len()).filter(|&block| pivot.shows(measure, block));
     let figures: Vec<Figure> = shown
@@ -43,16 +46,16 @@ fn section(pivot: &Pivot<'_>, measure: &Measure) -> Option<Section> {
     let mut notes = vec![format!(
         "{shade}{scale}; cells hold means over the seeds, the pointer shows their spread."
     )];
-    if pivot.refuses(measure) {
+    if first && pivot.refuses(measure) {
         notes.push(
             "Refused: the rule cannot work with that many malicious clients among so few replies; the reasons are below."
                 .to_owned(),
         );
     }
-    if pivot.starred(measure) {
+    if first && pivot.starred(measure) {
         notes.push("A star: not all runs of the cell have a result.".to_owned());
     }
-    if pivot.left_out > 0 {
+    if first && pivot.left_out > 0 {
         notes.push(format!(
             "{} more not drawn; the table below has all.",
             counted(pivot.left_out as u64, "picture is", "pictures are")

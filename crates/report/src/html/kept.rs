@@ -85,6 +85,19 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
         ..Section::default()
     };
     let by_weight = court.by_weight();
+    if !by_weight && court.keeps_all() {
+        section.heading = "How the rule judged replies";
+        section.sentences.push(
+            "The rule leaves no reply out as a whole, and gives none a weight: it decides about each parameter by itself, \
+             and may use some parameters of a reply and not others. So there is no picture of whom it kept."
+                .to_owned(),
+        );
+        section.tables.push(court.table(record));
+        return Some(section);
+    }
+    if by_weight {
+        section.heading = "How much each client weighed";
+    }
     section.sentences.push(if by_weight {
         "The rule leaves no reply out: it gives each a weight, and a low weight is how it defends itself.".to_owned()
     } else {
@@ -197,8 +210,14 @@ impl Court {
 
     /// Whether the rule tells replies apart by weight alone.
     fn by_weight(&self) -> bool {
-        let all = || self.clients.iter().map(|client| &client.all);
-        all().all(|all| all.kept == all.accepted && all.weighed == all.accepted)
+        let weighed = |client: &Judged| client.all.weighed == client.all.accepted;
+        self.keeps_all() && self.clients.iter().all(weighed)
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.clients
+            .iter()
+            .all(|client| client.all.kept == client.all.accepted)
     }
 
     fn sentence(&self, by_weight: bool) -> Option<String> {
@@ -287,7 +306,7 @@ impl Court {
         }
         .draw();
         let note = if self.summarises() {
-            "Clients without a row of their own are taken together: those of which the rule dropped most are shown first."
+            "The clients of which the rule dropped most have rows of their own; the others share one."
         } else {
             ""
         };
@@ -357,13 +376,11 @@ impl Court {
                 name,
             });
         }
-        let kind = if malicious { "malicious" } else { "honest" };
-        let heading = match self.known {
-            true => format!(
-                "{kind} {}",
-                counted(members.len() as u64, "client", "clients")
-            ),
-            false => String::new(),
+        let count = members.len() as u64;
+        let heading = match (self.known, malicious) {
+            (false, _) => String::new(),
+            (true, true) => counted(count, "malicious client", "malicious clients"),
+            (true, false) => counted(count, "honest client", "honest clients"),
         };
         let class = if malicious { "wrong" } else { "fill" };
         Some(Group {
@@ -412,25 +429,28 @@ impl Court {
             notes.push(format!("Score: {score}."));
         }
         let title = match cut {
-            true => "How often each was kept: the clients dropped most; verdicts.csv has all",
-            false => "How often each was kept",
+            true => "Each client in figures: those dropped most; verdicts.csv has all",
+            false => "Each client in figures",
         };
         let mut table = Table {
             title: title.to_owned(),
             head: strings([
                 "client",
-                "",
+                "kind",
                 "replies",
                 "kept",
                 "share kept",
                 "mean weight",
                 "mean score",
             ]),
-            words: 1,
+            words: 2,
             rows,
             note: notes.join(" "),
             ..Table::default()
         };
+        if !self.known {
+            table.words = 1;
+        }
         table.drop_empty_columns();
         table
     }
@@ -465,7 +485,7 @@ fn hint(name: &str, all: &Tally) -> String {
 }
 
 /// Rounds a column, so that `span + 1` rounds take at most `most` columns: 1, 2 or 5 times a power of ten.
-fn round_bins(span: u32, most: u32) -> u32 {
+pub(super) fn round_bins(span: u32, most: u32) -> u32 {
     let mut power = 1u32;
     loop {
         for factor in [1, 2, 5] {
