@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::AggregationConfig;
+use crate::config::{AggregationConfig, Rule};
 use crate::error::RobustError;
+use crate::input::check_input;
+use crate::round::Round;
 use crate::scalar::Scalar;
-use crate::verdict::{RowVerdict, Verdict};
+use crate::verdict::Verdict;
 
 /// The rows of a round, and what a rule may know beside them.
 #[derive(Clone, Copy, Debug)]
@@ -91,29 +93,17 @@ impl<T: Scalar> Aggregator<T> {
         rng: &mut ChaCha8Rng,
         out: &mut [T],
     ) -> Result<Verdict, RobustError> {
-        let _ = rng;
         self.config.check_rows(input.rows.len())?;
-        let total: f64 = match input.weights {
-            Some(weights) => weights.iter().sum(),
-            None => input.rows.len() as f64,
-        };
-        let weight = |row: usize| input.weights.map_or(1.0, |weights| weights[row]) / total;
-        for (column, out) in out.iter_mut().enumerate() {
-            let sum: f64 = input
-                .rows
-                .iter()
-                .enumerate()
-                .map(|(row, values)| weight(row) * values[column].into())
-                .sum();
-            *out = T::of(sum);
+        check_input(&self.config, &self.state, input, out.len())?;
+        let mut round = Round::new(&self.config, &self.state, input)?;
+        for step in &self.config.before {
+            step.take(&self.config, round.points_mut(), rng);
         }
-        let rows = (0..input.rows.len())
-            .map(|row| RowVerdict {
-                kept: true,
-                weight: Some(weight(row)),
-                score: None,
-            })
-            .collect();
-        Ok(Verdict { rows })
+        let (verdict, histories) = round.decide(rng, out)?;
+        if self.config.rule == Rule::CentredClipping {
+            self.state.previous = Some(out.to_vec());
+        }
+        self.state.histories.extend(histories);
+        Ok(verdict)
     }
 }

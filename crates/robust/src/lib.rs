@@ -4,15 +4,24 @@
 //! withstand, the steps before it) and, for the rules that have one, a memory.
 
 mod aggregator;
+mod before;
 mod config;
 pub mod coordinate;
 pub mod detect;
 mod error;
+mod gram;
+mod input;
 mod kernels;
 mod matrix;
+mod mixed;
+mod points;
+mod read;
 mod requirement;
+mod round;
+mod rules;
 mod scalar;
 mod verdict;
+mod workers;
 
 pub use aggregator::{Aggregator, AggregatorState, Input};
 pub use config::{AggregationConfig, Before, Rule, Start, Weights};

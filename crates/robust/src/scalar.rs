@@ -50,6 +50,9 @@ pub(crate) mod sealed {
         /// large number of columns is still finite.
         const REFUSED: Self::Magnitude;
 
+        /// The largest value that a memory may hold.
+        const LARGEST: f64;
+
         /// The bits without the sign. NaN is above infinity.
         fn magnitude(self) -> Self::Magnitude;
 
@@ -65,6 +68,7 @@ pub(crate) mod sealed {
         type Magnitude = i32;
 
         const REFUSED: i32 = f32::INFINITY.to_bits() as i32;
+        const LARGEST: f64 = f32::MAX as f64;
 
         #[inline(always)]
         fn magnitude(self) -> i32 {
@@ -90,6 +94,7 @@ pub(crate) mod sealed {
         type Magnitude = i64;
 
         const REFUSED: i64 = 1e140_f64.to_bits() as i64;
+        const LARGEST: f64 = 9e139;
 
         #[inline(always)]
         fn magnitude(self) -> i64 {
