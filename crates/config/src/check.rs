@@ -1,5 +1,8 @@
 //! What serde cannot know: ranges, and combinations that cannot keep their promise. No data is touched.
 
+mod aggregation;
+mod attack;
+
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
 use cloister_protocol::{
@@ -66,6 +69,11 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     checks.model(&experiment.model);
     checks.train(&experiment.train);
     checks.server(&experiment.server);
+    checks.aggregation(&experiment.aggregation, &experiment.federation);
+    checks.sign_steps(experiment.aggregation.rule, experiment.server.optimizer);
+    if let Some(attack) = &experiment.attack {
+        checks.attack(attack, &experiment.federation);
+    }
     checks.faults(&experiment.faults);
     checks.timing(&experiment.federation, &experiment.faults);
     if experiment.evaluate.every == 0 {
@@ -283,6 +291,7 @@ impl Checks {
         self.decay("train.momentum", train.momentum);
         self.decay("train.beta1", train.beta1);
         self.decay("train.beta2", train.beta2);
+        self.decay("train.client_momentum", train.client_momentum);
         self.not_negative("train.weight_decay", widen(train.weight_decay));
         self.not_negative("train.proximal_mu", widen(train.proximal_mu));
         let unused = TrainConfig::default();

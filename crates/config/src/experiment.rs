@@ -2,7 +2,9 @@
 
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
-use cloister_protocol::{AggregationConfig, FederationConfig, ServerConfig, TrainConfig};
+use cloister_protocol::{FederationConfig, ServerConfig, TrainConfig};
+use cloister_redteam::AttackConfig;
+use cloister_robust::AggregationConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -41,6 +43,9 @@ pub struct Experiment {
     /// How the cohort's updates become one.
     #[serde(default)]
     pub aggregation: AggregationConfig,
+    /// What malicious clients do, in a simulation. Left out: all clients are honest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attack: Option<AttackConfig>,
     /// What goes wrong, and how long things take, in a simulation.
     #[serde(default)]
     pub faults: Faults,

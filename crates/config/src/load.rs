@@ -226,7 +226,7 @@ fn misfit(root: &Node, value: &toml::Value, error: &toml::de::Error) -> Finding 
         read.err().map(|error| error.message().trim().to_owned())
     }
     type Complaint = fn(toml::Value) -> Option<String>;
-    let tables: [(&str, Complaint); 6] = [
+    let tables: [(&str, Complaint); 7] = [
         ("data", complaint::<cloister_data::DataConfig>),
         ("model", complaint::<cloister_nn::ModelConfig>),
         (
@@ -237,8 +237,9 @@ fn misfit(root: &Node, value: &toml::Value, error: &toml::de::Error) -> Finding 
         ("server", complaint::<cloister_protocol::ServerConfig>),
         (
             "aggregation",
-            complaint::<cloister_protocol::AggregationConfig>,
+            complaint::<cloister_robust::AggregationConfig>,
         ),
+        ("attack", complaint::<cloister_redteam::AttackConfig>),
     ];
     let found = tables
         .iter()

@@ -57,7 +57,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     );
     tail_says(
         "[train]\nepochs = 2\nseed = 4\n",
-        "a.toml:8:1: unknown key 'train.seed'\n  hint: did you mean 'seed'?",
+        "a.toml:8:1: unknown key 'train.seed'\n  hint: did you mean 'attack.seed' or 'seed'?",
     );
     // A key of another kind of the same table.
     tail_says(
@@ -516,4 +516,79 @@ fn no_text_makes_it_panic() {
             &text[..text.len().min(80)]
         );
     }
+}
+
+#[test]
+fn rules_that_cannot_keep_their_promise_are_refused_with_the_numbers() {
+    let federation = "[federation]\nclients = 40\nfraction = 0.25\n";
+    tail_says(
+        &format!("{federation}[aggregation]\nrule = \"krum\"\nbyzantine = 4\n"),
+        "a.toml:11:1: aggregation.byzantine: krum with byzantine = 4 needs 11 rows (2f + 3), got 10: a cohort has at \
+         most 10 of 40 clients",
+    );
+    tail_says(
+        &format!("{federation}[aggregation]\nrule = \"bulyan\"\nbyzantine = 2\n"),
+        "a.toml:11:1: aggregation.byzantine: bulyan with byzantine = 2 needs 11 rows (4f + 3), got 10: a cohort has \
+         at most 10 of 40 clients",
+    );
+    tail_says(
+        &format!(
+            "{federation}[aggregation]\nrule = \"median\"\nbyzantine = 3\nbefore = [\"bucketing\"]\n"
+        ),
+        "a.toml:11:1: aggregation.byzantine: median with byzantine = 3 needs 7 rows (2f + 1), got 5: a cohort has at \
+         most 10 of 40 clients",
+    );
+    tail_says(
+        "[aggregation]\nrule = \"median\"\nweights = \"examples\"\n",
+        "a.toml:8:1: aggregation.weights: is for the plain mean: every other rule takes clients as equals, because a \
+         client could claim any number of examples",
+    );
+    tail_says(
+        "[aggregation]\nrule = \"geometric-median\"\nsmoothing = -1\n",
+        "a.toml:8:1: aggregation.smoothing: must be a number above 0, found -1",
+    );
+}
+
+#[test]
+fn attacks_name_what_is_missing_and_what_is_too_much() {
+    tail_says(
+        "[attack]\nkind = \"ipm\"\n",
+        "a.toml:6:2: attack.clients: how many clients are malicious? give attack.clients or attack.fraction",
+    );
+    tail_says(
+        "[attack]\nkind = \"ipm\"\nclients = 2\nfraction = 0.5\n",
+        "a.toml:9:1: attack.fraction: attack.clients says already how many clients are malicious",
+    );
+    tail_says(
+        "[federation]\nclients = 5\n[attack]\nkind = \"xie\"\nclients = 6\n",
+        "a.toml:10:1: attack.clients: 6 malicious clients among 5",
+    );
+    tail_says(
+        "[attack]\nkind = \"inm\"\nclients = 1\n",
+        "a.toml:7:8: attack.kind: unknown value 'inm', expected one of 'gaussian', 'sign-flip', 'ipm', 'alie', \
+         'fang-krum', 'fang-trimmed-mean', 'min-max', 'min-sum', 'tailored', 'mimic', 'free-rider', 'sybil', \
+         'constant', 'nan', 'label-flip', 'dynamic-label-flip', 'backdoor', 'model-replacement', \
+         'distributed-backdoor', 'constrain-and-scale', 'neurotoxin', 'xie', 'lie'\n  hint: did you mean 'ipm'?",
+    );
+}
+
+/// The names that papers and other programs use.
+#[test]
+fn aliases_mean_the_same() {
+    for (alias, name) in [("xie", "ipm"), ("lie", "alie")] {
+        let text = format!("{GOOD}[attack]\nkind = \"{alias}\"\nclients = 1\n");
+        let loaded = read(&text, "a.toml", &[]).expect(alias);
+        let resolved = loaded.experiment.resolved_toml().expect("toml");
+        assert!(
+            resolved.contains(&format!("kind = \"{name}\"")),
+            "{resolved}"
+        );
+    }
+    let text = format!("{GOOD}[aggregation]\nrule = \"centered-clipping\"\n");
+    let loaded = read(&text, "a.toml", &[]).expect("the other spelling");
+    let resolved = loaded.experiment.resolved_toml().expect("toml");
+    assert!(
+        resolved.contains("rule = \"centred-clipping\""),
+        "{resolved}"
+    );
 }

@@ -8,9 +8,10 @@ use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep, 
 use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
 use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
 use cloister_protocol::{
-    AggregationConfig, FederationConfig, LocalOptimizer, Rule, Sampling, ServerConfig,
-    ServerOptimizerKind, TrainConfig, Weights,
+    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
 };
+use cloister_redteam::{AttackConfig, AttackKind, Direction, Knowledge};
+use cloister_robust::{AggregationConfig, Before, Rule, Start, Weights};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -215,10 +216,10 @@ fn train() -> impl Strategy<Value = TrainConfig> {
         below_one(),
         below_one(),
         positive(),
-        positive(),
+        (positive(), below_one()),
     )
         .prop_map(
-            |(steps, optimizer, rate, decay, momentum, beta1, beta2, weight_decay, mu)| {
+            |(steps, optimizer, rate, decay, momentum, beta1, beta2, weight_decay, last)| {
                 TrainConfig {
                     epochs: steps.0,
                     batch_size: steps.1,
@@ -230,7 +231,8 @@ fn train() -> impl Strategy<Value = TrainConfig> {
                     beta1,
                     beta2,
                     weight_decay,
-                    proximal_mu: mu,
+                    proximal_mu: last.0,
+                    client_momentum: last.1,
                 }
             },
         )
@@ -307,6 +309,109 @@ fn sweep() -> impl Strategy<Value = Option<Sweep>> {
     }))
 }
 
+fn parameter() -> impl Strategy<Value = Option<f64>> {
+    option::of(1e-9..1e6)
+}
+
+/// With `byzantine = 0`, which any cohort withstands.
+fn aggregation() -> impl Strategy<Value = AggregationConfig> {
+    let choices = (
+        select(Rule::ALL.to_vec()),
+        prop::collection::vec(
+            select(vec![
+                Before::Nnm,
+                Before::Bucketing,
+                Before::Clip,
+                Before::Arc,
+            ]),
+            0..3,
+        ),
+        option::of(select(vec![Weights::Examples, Weights::Uniform])),
+        option::of(select(vec![Start::Mean, Start::Zero])),
+    );
+    let counts = (
+        option::of(0u32..100),
+        option::of(1u32..100),
+        option::of(1u32..100),
+    );
+    let numbers = (
+        parameter(),
+        parameter(),
+        parameter(),
+        parameter(),
+        parameter(),
+        parameter(),
+    );
+    (choices, counts, numbers).prop_map(
+        |((rule, before, weights, start), (iterations, sample, root), numbers)| {
+            let weights = weights.filter(|_| rule == Rule::Mean && before.is_empty());
+            let (smoothing, radius, noise, clip_norm, drop_factor, sign_step) = numbers;
+            // Rules that need three updates are given to cohorts that may be smaller.
+            let rule = match rule {
+                Rule::Krum | Rule::MultiKrum | Rule::Bulyan => Rule::Median,
+                rule => rule,
+            };
+            AggregationConfig {
+                rule,
+                before,
+                weights,
+                start,
+                iterations,
+                sample,
+                root_examples: root,
+                smoothing,
+                radius,
+                noise,
+                clip_norm,
+                drop_factor,
+                sign_step,
+                ..AggregationConfig::default()
+            }
+        },
+    )
+}
+
+/// Malicious clients by fraction: a number could exceed that of the clients.
+fn attack() -> impl Strategy<Value = AttackConfig> {
+    let choices = (
+        select(vec![
+            AttackKind::Ipm,
+            AttackKind::SignFlip,
+            AttackKind::LabelFlip,
+        ]),
+        option::of(select(vec![Knowledge::Own, Knowledge::All])),
+        option::of(select(vec![
+            Direction::Unit,
+            Direction::Sign,
+            Direction::Deviation,
+        ])),
+        0.01..0.4,
+    );
+    (
+        choices,
+        1u32..100,
+        option::of(0..=i64::MAX as u64),
+        any::<bool>(),
+        parameter(),
+    )
+        .prop_map(
+            |((kind, knowledge, direction, fraction), start_round, seed, unattacked, epsilon)| {
+                AttackConfig {
+                    kind,
+                    clients: None,
+                    fraction: Some(fraction),
+                    start_round,
+                    seed,
+                    knowledge,
+                    unattacked,
+                    direction,
+                    epsilon,
+                    ..AttackConfig::new(kind)
+                }
+            },
+        )
+}
+
 fn experiment() -> impl Strategy<Value = Experiment> {
     let small = (
         "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}",
@@ -316,7 +421,8 @@ fn experiment() -> impl Strategy<Value = Experiment> {
             vec![Baseline::Local],
             vec![Baseline::Centralised, Baseline::Local],
         ]),
-        select(vec![Weights::Examples, Weights::Uniform]),
+        aggregation(),
+        option::of(attack()),
         (1u32..=u32::MAX, any::<bool>()),
     );
     let tables = (
@@ -330,7 +436,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
     );
     (small, tables).prop_map(
         |(
-            (name, seed, baselines, weights, evaluate),
+            (name, seed, baselines, aggregation, attack, evaluate),
             (data, federation, model, train, server, faults, sweep),
         )| {
             Experiment {
@@ -342,10 +448,8 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 model,
                 train,
                 server,
-                aggregation: AggregationConfig {
-                    rule: Rule::Mean,
-                    weights,
-                },
+                aggregation,
+                attack,
                 faults,
                 evaluate: Evaluate {
                     every: evaluate.0,

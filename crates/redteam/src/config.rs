@@ -1,7 +1,8 @@
 //! The table `[attack]` of an experiment.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// `[attack]`: some clients lie.
 ///
@@ -24,52 +25,67 @@ pub struct AttackConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Which updates of the round the attackers see before they send theirs. Left out: what the attack was published
-    /// with.
+    /// with. Less than the attack needs is an error; more than it can use changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<Knowledge>,
     /// Whether the same run without the attack is made too, to measure what the attack did.
     #[serde(default = "yes")]
     pub unattacked: bool,
-    /// Factor on the vector that is sent: of `sign-flip`, and of the trained update of the backdoors (`model-replacement`
-    /// estimates the number of clients unless set).
+    /// Factor on what is sent. `sign-flip` and `sybil`: 4 unless set (published from 1 to 10; from 1 the mean only
+    /// becomes slower). `model-replacement`: cohort / malicious members unless set (the n / eta of the paper, shared
+    /// among the attackers, for a server learning rate eta of 1). `backdoor`, `distributed-backdoor`, `neurotoxin`,
+    /// `label-flip` and `dynamic-label-flip`: 1 unless set (DBA's single shot used 100).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// IPM: the mean of the honest updates is sent times minus this (Xie et al. 2020).
+    /// `ipm`: minus this times the mean of the honest updates is sent (Xie et al. 2020). 10 unless set. The mean turns
+    /// round once it is above (n - f) / f; the papers' 0.1 leaves the mean alone and is meant for Krum and centred
+    /// clipping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// ALIE: distance from the mean in standard deviations; the paper's formula unless set.
+    /// `alie`: distance from the mean in standard deviations. 1.5 unless set, as in the paper's experiments, or what its
+    /// formula gives if that is more: the normal quantile of (n - f - s) / (n - f), s = floor(n / 2 + 1) - f
+    /// (0.25 for n = 25, f = 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub z: Option<f64>,
-    /// `gaussian`: standard deviation; `free-rider` and `sybil`: of the noise that hides copies, relative to the vector.
+    /// `gaussian`: standard deviation of each value, 1 unless set (Blanchard et al. used 200). `free-rider` and
+    /// `sybil`: length of the noise that hides copies, relative to the vector; 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<f64>,
-    /// `constant`: the value of every coordinate.
+    /// `constant`: the value of every coordinate, 1 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
-    /// `min-max`, `min-sum`, `tailored`: the direction of the perturbation.
+    /// `min-max`, `min-sum`, `tailored`: the direction of the perturbation, `deviation` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
-    /// Class whose examples are relabelled or triggered, by name or number. Left out: all (`label-flip`: c becomes
-    /// C - 1 - c; backdoors: every class but the target).
+    /// Class whose examples are relabelled or triggered, by name or number (names go first). Left out: all
+    /// (`label-flip`: unless `target` says otherwise, class c of C becomes C - 1 - c; backdoors: every class but the
+    /// target).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Class that the attackers want to see, by name or number. Left out: the first (backdoors).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Backdoors: share of a malicious client's examples that carry the trigger.
+    /// Backdoors: share of a malicious client's examples that carry the trigger, as far as it has so many that are not
+    /// of the target class. 0.32 unless set (FLPoison; Bagdasaryan et al. 20 of 64).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poison_fraction: Option<f64>,
-    /// Backdoors: side of the square trigger in pixels; for tables, how many features carry it.
+    /// Backdoors: side of the square trigger in pixels, unless set 5 for every 28 of the shorter side of the image
+    /// (Gu et al. 2017), at least 2. For tables, how many features carry it: 5 unless set, or all if there are fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_size: Option<u32>,
-    /// `constrain-and-scale`: longest update that is sent. Left out: the median length that the attackers' honest
-    /// updates have.
+    /// `constrain-and-scale`: length of the update that is sent. Left out: the length of the update that the client
+    /// would have sent had it been honest, for which it trains twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm_bound: Option<f64>,
-    /// `constrain-and-scale`: weight of the task against that of staying close to the global model, from 0 to 1.
+    /// `constrain-and-scale`: weight of the task against that of staying close to the global model, above 0 and at most
+    /// 1; 0.7 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
-    /// `neurotoxin`: share of the coordinates, those of the largest last global step, that the attackers leave alone.
+    /// `mimic`: rounds in which the client to copy is still being chosen, 1 unless set (as in the authors' code).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<u32>,
+    /// `neurotoxin`: share of the coordinates, those of the largest last global step, that the attackers leave alone;
+    /// 0.1 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_ratio: Option<f64>,
 }
@@ -79,6 +95,7 @@ pub struct AttackConfig {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = add_aliases)]
 #[non_exhaustive]
 pub enum AttackKind {
     /// Send Gaussian noise.
@@ -179,7 +196,60 @@ impl AttackConfig {
             norm_bound: None,
             alpha: None,
             mask_ratio: None,
+            warm_up: None,
         }
+    }
+
+    /// Checks every parameter that is set against its range, whatever the kind.
+    ///
+    /// # Errors
+    /// The key and what is wrong with it (`must be above 0, found 0`).
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let refuse = |key, allowed: &str, value: f64| {
+            Err((key, format!("must be {allowed}, found {value}")))
+        };
+        for (key, value) in [
+            ("scale", self.scale),
+            ("epsilon", self.epsilon),
+            ("z", self.z),
+            ("value", self.value),
+            ("deviation", self.deviation),
+            ("norm_bound", self.norm_bound),
+        ] {
+            match value {
+                Some(value) if value.abs() > MOST || value.is_nan() => {
+                    return refuse(key, "a number of at most 1e9", value);
+                }
+                _ => {}
+            }
+        }
+        if let Some(value) = self.deviation.filter(|value| *value < 0.0) {
+            return refuse("deviation", "at least 0", value);
+        }
+        if let Some(value) = self.norm_bound.filter(|value| *value <= 0.0) {
+            return refuse("norm_bound", "above 0", value);
+        }
+        let share = |value: &f64| *value > 0.0 && *value <= 1.0;
+        for (key, value) in [
+            ("poison_fraction", self.poison_fraction),
+            ("alpha", self.alpha),
+        ] {
+            if let Some(value) = value.filter(|value| !share(value)) {
+                return refuse(key, "above 0 and at most 1", value);
+            }
+        }
+        if let Some(value) = self.mask_ratio.filter(|value| !(0.0..1.0).contains(value)) {
+            return refuse("mask_ratio", "at least 0 and below 1", value);
+        }
+        for (key, value) in [
+            ("trigger_size", self.trigger_size),
+            ("warm_up", self.warm_up),
+        ] {
+            if value == Some(0) {
+                return refuse(key, "at least 1", 0.0);
+            }
+        }
+        Ok(())
     }
 
     /// How many of `clients` clients are malicious.
@@ -192,6 +262,54 @@ impl AttackConfig {
         count.min(clients)
     }
 }
+
+impl AttackConfig {
+    /// [`scale`](Self::scale), of attacks in which it does not depend on the cohort.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale.unwrap_or(match self.kind {
+            AttackKind::SignFlip | AttackKind::Sybil => 4.0,
+            _ => 1.0,
+        })
+    }
+
+    pub(crate) fn epsilon(&self) -> f64 {
+        self.epsilon.unwrap_or(10.0)
+    }
+
+    pub(crate) fn deviation(&self) -> f64 {
+        self.deviation.unwrap_or(match self.kind {
+            AttackKind::Gaussian => 1.0,
+            _ => 0.0,
+        })
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        self.value.unwrap_or(1.0)
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction.unwrap_or(Direction::Deviation)
+    }
+
+    pub(crate) fn poison_fraction(&self) -> f64 {
+        self.poison_fraction.unwrap_or(0.32)
+    }
+
+    pub(crate) fn alpha(&self) -> f64 {
+        self.alpha.unwrap_or(0.7)
+    }
+
+    pub(crate) fn mask_ratio(&self) -> f64 {
+        self.mask_ratio.unwrap_or(0.1)
+    }
+
+    pub(crate) fn warm_up(&self) -> u32 {
+        self.warm_up.unwrap_or(1)
+    }
+}
+
+/// Largest parameter: beyond it nothing changes but that replies are refused for their size.
+const MOST: f64 = 1e9;
 
 impl AttackKind {
     /// All attacks, in the order of the documentation.
@@ -218,6 +336,73 @@ impl AttackKind {
         Self::ConstrainAndScale,
         Self::Neurotoxin,
     ];
+
+    /// Its name in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gaussian => "gaussian",
+            Self::SignFlip => "sign-flip",
+            Self::Ipm => "ipm",
+            Self::Alie => "alie",
+            Self::FangKrum => "fang-krum",
+            Self::FangTrimmedMean => "fang-trimmed-mean",
+            Self::MinMax => "min-max",
+            Self::MinSum => "min-sum",
+            Self::Tailored => "tailored",
+            Self::Mimic => "mimic",
+            Self::FreeRider => "free-rider",
+            Self::Sybil => "sybil",
+            Self::Constant => "constant",
+            Self::Nan => "nan",
+            Self::LabelFlip => "label-flip",
+            Self::DynamicLabelFlip => "dynamic-label-flip",
+            Self::Backdoor => "backdoor",
+            Self::ModelReplacement => "model-replacement",
+            Self::DistributedBackdoor => "distributed-backdoor",
+            Self::ConstrainAndScale => "constrain-and-scale",
+            Self::Neurotoxin => "neurotoxin",
+        }
+    }
+
+    /// Whether it plants a trigger.
+    pub fn is_backdoor(self) -> bool {
+        matches!(
+            self,
+            Self::Backdoor
+                | Self::ModelReplacement
+                | Self::DistributedBackdoor
+                | Self::ConstrainAndScale
+                | Self::Neurotoxin
+        )
+    }
+
+    /// The least knowledge that it can be made with, what it was published with, and the most that it can use.
+    pub(crate) fn knowledge(self) -> [Knowledge; 3] {
+        use Knowledge::{All, Nothing, Own};
+        match self {
+            Self::SignFlip | Self::Alie => [Own, Own, All],
+            Self::Ipm
+            | Self::FangKrum
+            | Self::FangTrimmedMean
+            | Self::MinMax
+            | Self::MinSum
+            | Self::Tailored => [Own, All, All],
+            Self::Mimic => [All, All, All],
+            Self::Sybil => [Own, Own, Own],
+            _ => [Nothing, Nothing, Nothing],
+        }
+    }
+}
+
+impl Knowledge {
+    /// Its name in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Own => "own",
+            Self::All => "all",
+        }
+    }
 }
 
 fn one() -> u32 {
@@ -226,4 +411,84 @@ fn one() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+/// Aliases are words of a file like any other, but the derived schema does not have them.
+fn add_aliases(schema: &mut Schema) {
+    if let Some(words) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        for (alias, name) in [("xie", "ipm"), ("lie", "alie")] {
+            words.push(json!({
+                "type": "string",
+                "const": alias,
+                "description": format!("Another name of `{name}`."),
+            }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_config() {
+        for kind in AttackKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        for knowledge in [Knowledge::Nothing, Knowledge::Own, Knowledge::All] {
+            assert_eq!(serde_json::to_value(knowledge).unwrap(), knowledge.name());
+        }
+        let named = |name: &str| serde_json::from_value::<AttackKind>(name.into()).unwrap();
+        assert_eq!(named("xie"), AttackKind::Ipm);
+        assert_eq!(named("lie"), AttackKind::Alie);
+    }
+
+    #[test]
+    fn each_parameter_has_its_range() {
+        let with = |change: fn(&mut AttackConfig)| {
+            let mut config = AttackConfig::new(AttackKind::Gaussian);
+            change(&mut config);
+            config
+                .check()
+                .map_err(|(key, reason)| format!("{key} {reason}"))
+        };
+        assert_eq!(with(|_| {}), Ok(()));
+        let cases: [(fn(&mut AttackConfig), &str); 8] = [
+            (
+                |c| c.scale = Some(f64::NAN),
+                "scale must be a number of at most 1e9, found NaN",
+            ),
+            (
+                |c| c.value = Some(-1e10),
+                "value must be a number of at most 1e9, found -10000000000",
+            ),
+            (
+                |c| c.deviation = Some(-1.0),
+                "deviation must be at least 0, found -1",
+            ),
+            (
+                |c| c.norm_bound = Some(0.0),
+                "norm_bound must be above 0, found 0",
+            ),
+            (
+                |c| c.poison_fraction = Some(1.5),
+                "poison_fraction must be above 0 and at most 1, found 1.5",
+            ),
+            (
+                |c| c.alpha = Some(0.0),
+                "alpha must be above 0 and at most 1, found 0",
+            ),
+            (
+                |c| c.mask_ratio = Some(1.0),
+                "mask_ratio must be at least 0 and below 1, found 1",
+            ),
+            (
+                |c| c.trigger_size = Some(0),
+                "trigger_size must be at least 1, found 0",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(with(change).unwrap_err(), expected);
+        }
+    }
 }

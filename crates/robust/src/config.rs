@@ -1,7 +1,8 @@
 //! The table `[aggregation]` of an experiment.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// `[aggregation]`: how the cohort's updates become one.
 ///
@@ -69,6 +70,7 @@ pub struct AggregationConfig {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = add_aliases)]
 #[non_exhaustive]
 pub enum Rule {
     /// The (weighted) mean: FedAvg. One malicious client moves it anywhere.
@@ -98,6 +100,7 @@ pub enum Rule {
     /// Geometric median by smoothed Weiszfeld steps: RFA (Pillutla et al. 2019).
     GeometricMedian,
     /// From the previous result, the mean of the differences clipped to `radius`, repeated (Karimireddy et al. 2021).
+    #[serde(alias = "centered-clipping")]
     CentredClipping,
     /// Mean of the n - f updates with the least diameter.
     Mda,
@@ -156,4 +159,17 @@ pub enum Start {
     Mean,
     /// Zero, as byzfl does.
     Zero,
+}
+
+/// Aliases are words of a file like any other, but the derived schema does not have them.
+fn add_aliases(schema: &mut Schema) {
+    if let Some(words) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        for (alias, name) in [("centered-clipping", "centred-clipping")] {
+            words.push(json!({
+                "type": "string",
+                "const": alias,
+                "description": format!("Another name of `{name}`."),
+            }));
+        }
+    }
 }

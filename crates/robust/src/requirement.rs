@@ -120,6 +120,11 @@ impl AggregationConfig {
         self.bucket_size.unwrap_or(2)
     }
 
+    /// Examples from which the server of `fltrust` makes an update of its own.
+    pub fn root_examples(&self) -> usize {
+        self.root_examples.unwrap_or(100) as usize
+    }
+
     /// Checks that the rule and the steps before it can withstand `byzantine` of `rows` rows.
     ///
     /// # Errors

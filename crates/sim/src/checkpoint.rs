@@ -1,13 +1,16 @@
 //! The state of a run between two rounds: one file, replaced atomically.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cloister_protocol::ServerState;
+use cloister_redteam::Memory;
 use cloister_report::record::write_atomic;
+use cloister_robust::AggregatorState;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,12 @@ pub(crate) struct Checkpoint {
     pub(crate) participations: Vec<u32>,
     /// Replies of each client refused so far.
     pub(crate) refusals: Vec<u32>,
+    /// Rounds in which the rule kept a reply of each client.
+    pub(crate) kept: Vec<u32>,
+    /// The running means of clients that keep one.
+    pub(crate) momenta: BTreeMap<u32, Vec<f32>>,
+    /// What the attackers remember.
+    pub(crate) adversary: Memory,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,9 +40,17 @@ struct Header {
     round: u32,
     config_sha256: String,
     virtual_now: Duration,
+    warmed_up: u32,
+    mimicked: Option<u32>,
 }
 
 const HEADER: &str = "cloister";
+const PREVIOUS: &str = "aggregator.previous";
+const HISTORY: &str = "aggregator.history.";
+const MOMENTUM: &str = "momentum.";
+const LAST_STEP: &str = "adversary.last_step";
+const MEAN: &str = "adversary.mean";
+const DIRECTION: &str = "adversary.direction";
 
 struct Bytes<'a> {
     dtype: Dtype,
@@ -70,6 +87,16 @@ fn counts(values: &[u32]) -> Bytes<'_> {
         shape: [values.len()],
         bytes: little_endian(values, |value| value.to_le_bytes()),
     }
+}
+
+/// One tensor a client, named after it.
+fn numbered<'a>(
+    prefix: &'a str,
+    vectors: &'a BTreeMap<u32, Vec<f32>>,
+) -> impl Iterator<Item = (String, Bytes<'a>)> {
+    vectors
+        .iter()
+        .map(move |(client, values)| (format!("{prefix}{client}"), floats(values)))
 }
 
 /// Into a buffer of the right size, so that on a little-endian machine it is one copy.
@@ -124,6 +151,8 @@ impl Checkpoint {
             round: self.server.round,
             config_sha256: self.config_sha256.clone(),
             virtual_now: self.virtual_now,
+            warmed_up: self.adversary.warmed_up,
+            mimicked: self.adversary.mimicked,
         };
         let header = serde_json::to_string(&header).map_err(|e| broken(e.to_string()))?;
         let tensors = [
@@ -132,7 +161,24 @@ impl Checkpoint {
             ("second", floats(&self.server.second)),
             ("participations", counts(&self.participations)),
             ("refusals", counts(&self.refusals)),
+            ("kept", counts(&self.kept)),
+        ]
+        .map(|(name, values)| (name.to_owned(), values));
+        let aggregator = &self.server.aggregator;
+        let optional = [
+            (PREVIOUS, &aggregator.previous),
+            (LAST_STEP, &self.adversary.last_step),
+            (MEAN, &self.adversary.mean),
+            (DIRECTION, &self.adversary.direction),
         ];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.to_owned(), floats(values.as_deref()?))));
+        let tensors = tensors
+            .into_iter()
+            .chain(optional)
+            .chain(numbered(HISTORY, &aggregator.histories))
+            .chain(numbered(MOMENTUM, &self.momenta));
         #[allow(
             clippy::disallowed_types,
             reason = "the library asks for it; with one entry it has one order"
@@ -187,17 +233,46 @@ impl Checkpoint {
                 .map(u32::from_le_bytes)
                 .collect())
         };
+        let numbered = |prefix: &str| -> Result<BTreeMap<u32, Vec<f32>>, String> {
+            let mut found = BTreeMap::new();
+            for name in tensors.names() {
+                if let Some(number) = name.strip_prefix(prefix) {
+                    let number = number
+                        .parse()
+                        .map_err(|_| format!("has an unknown part '{name}'"))?;
+                    found.insert(number, floats(name)?);
+                }
+            }
+            Ok(found)
+        };
+        let optional = |name: &str| match tensors.names().contains(&name) {
+            true => floats(name).map(Some),
+            false => Ok(None),
+        };
         Ok(Self {
             server: ServerState {
                 round: header.round,
                 global: floats("global")?,
                 first: floats("first")?,
                 second: floats("second")?,
+                aggregator: AggregatorState {
+                    previous: optional(PREVIOUS)?,
+                    histories: numbered(HISTORY)?,
+                },
             },
             config_sha256: header.config_sha256,
             virtual_now: header.virtual_now,
             participations: counts("participations")?,
             refusals: counts("refusals")?,
+            kept: counts("kept")?,
+            momenta: numbered(MOMENTUM)?,
+            adversary: Memory {
+                last_step: optional(LAST_STEP)?,
+                mean: optional(MEAN)?,
+                direction: optional(DIRECTION)?,
+                warmed_up: header.warmed_up,
+                mimicked: header.mimicked,
+            },
         })
     }
 }
@@ -218,11 +293,22 @@ mod tests {
                 global: vec![1.5, -2.0, f32::MIN_POSITIVE],
                 first: vec![],
                 second: vec![0.25],
+                aggregator: AggregatorState {
+                    previous: Some(vec![0.5; 3]),
+                    histories: BTreeMap::from([(4, vec![1.0; 3]), (10, vec![2.0; 3])]),
+                },
             },
             config_sha256: "abc".to_owned(),
             virtual_now: Duration::new(3, 14),
             participations: vec![1, 2],
             refusals: vec![0, 9],
+            kept: vec![1, 0],
+            momenta: BTreeMap::from([(1, vec![0.1; 3])]),
+            adversary: Memory {
+                last_step: Some(vec![7.0; 3]),
+                mimicked: Some(2),
+                ..Memory::default()
+            },
         }
     }
 

@@ -27,6 +27,12 @@ pub enum SimError {
     /// The server was driven wrongly, or a checkpoint does not fit it.
     #[error(transparent)]
     Protocol(#[from] cloister_protocol::ProtocolError),
+    /// The attack cannot be made on this federation.
+    #[error("attack: {0}")]
+    Attack(#[from] cloister_redteam::AttackError),
+    /// The server could not make an update of its own.
+    #[error("the server's own update: {0}")]
+    Root(String),
     /// A baseline could not train.
     #[error("baseline {name}: {reason}")]
     Baseline {

@@ -6,7 +6,9 @@ use cloister_config::Experiment;
 use cloister_data::{Partition, TrainTest};
 use cloister_nn::{InputShape, Model};
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
-use cloister_protocol::{LearnerError, TrainJob, Update};
+use cloister_protocol::{LearnerError, ProtocolError, TrainJob, Update, most_replies};
+use cloister_robust::Rule;
+use rand::seq::SliceRandom;
 
 use crate::error::SimError;
 
@@ -19,6 +21,8 @@ pub struct Federation {
     pub data: Arc<TrainTest>,
     /// Rows of the training examples, by client.
     pub partition: Partition,
+    /// Rows from which the server makes an update of its own, for `rule = "fltrust"`; no client has them.
+    pub root: Vec<u32>,
     /// The model.
     pub model: Model,
     pub(crate) streams: Streams,
@@ -43,10 +47,19 @@ impl Federation {
         let streams = Streams::new(experiment.seed);
         let clients = experiment.federation.clients.map(|count| count as usize);
         let mut rng = streams.stream(Purpose::Partition, 0, 0);
-        let partition = experiment
+        let mut partition = experiment
             .data
             .partition
             .split(&data.train, clients, &mut rng)?;
+        let aggregation = &experiment.aggregation;
+        let root = match aggregation.rule {
+            Rule::Fltrust => take_root(&mut partition, aggregation.root_examples(), &streams),
+            _ => Vec::new(),
+        };
+        let replies = most_replies(&experiment.federation, partition.clients.len() as u32);
+        aggregation
+            .check_rows(replies as usize)
+            .map_err(ProtocolError::from)?;
         let shape = data.train.shape();
         let input = InputShape {
             channels: shape.channels,
@@ -58,6 +71,7 @@ impl Federation {
             experiment: experiment.clone(),
             data,
             partition,
+            root,
             model,
             streams,
             pool: ScratchPool::default(),
@@ -103,6 +117,19 @@ impl Federation {
         })
     }
 
+    /// The server's own training on its root examples.
+    pub(crate) fn train_root(&self, round: u32, global: &[f32]) -> Result<Update, LearnerError> {
+        let mut rng = self.streams.stream(Purpose::Root, round, 0);
+        let plan = self.experiment.train.plan(round);
+        self.with_learner(&self.root, |learner| learner.train(global, &plan, &mut rng))
+    }
+
+    /// A client's name.
+    pub(crate) fn name(&self, client: ClientId) -> String {
+        let share = self.partition.clients.get(client.0 as usize);
+        share.map_or_else(|| client.to_string(), |share| share.name.clone())
+    }
+
     /// Steps that a client with so many examples takes in a round.
     pub(crate) fn steps(&self, examples: usize) -> u64 {
         let train = &self.experiment.train;
@@ -116,4 +143,24 @@ impl Federation {
             most => steps.min(most.into()),
         }
     }
+}
+
+/// Takes `count` rows at random out of the clients' shares, but never a client's last one.
+fn take_root(partition: &mut Partition, count: usize, streams: &Streams) -> Vec<u32> {
+    let mut rng = streams.stream(Purpose::Root, 0, 0);
+    let mut owned: Vec<(usize, u32)> = Vec::new();
+    for (client, share) in partition.clients.iter().enumerate() {
+        owned.extend(share.rows.iter().map(|row| (client, *row)));
+    }
+    owned.shuffle(&mut rng);
+    let mut root = Vec::with_capacity(count);
+    for (client, row) in owned {
+        let rows = &mut partition.clients[client].rows;
+        if root.len() < count && rows.len() > 1 {
+            rows.retain(|other| *other != row);
+            root.push(row);
+        }
+    }
+    root.sort_unstable();
+    root
 }

@@ -26,12 +26,14 @@
 //!     threads: 2,
 //!     resume: false,
 //!     stop: Arc::new(AtomicBool::new(false)),
+//!     unattacked: None,
 //! };
 //! let outcome = run(&federation, &options, &mut |_| {})?;
 //! assert!(outcome.summary.is_some_and(|summary| summary.final_.auroc > Some(0.5)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attackers;
 mod baselines;
 mod checkpoint;
 mod clock;
@@ -43,6 +45,7 @@ mod ordered;
 mod results;
 mod run;
 mod sweep;
+mod unattacked;
 
 pub use error::SimError;
 pub use event::{Prepared, SimEvent};
@@ -50,3 +53,4 @@ pub use federation::Federation;
 pub use results::trust;
 pub use run::{Options, Outcome, run};
 pub use sweep::{SweepOutcome, run_sweep};
+pub use unattacked::UnattackedRun;

@@ -8,11 +8,13 @@ use cloister_nn::metrics::Evaluation;
 use cloister_nn::{model_file, parallel};
 use cloister_protocol::Learner;
 use cloister_report::record::{
-    Baseline, Best, ClientRow, Communication, DataInfo, HeadlineMetric, Metrics, ModelInfo,
-    RoundOutcome, RoundRow, Summary,
+    AggregationInfo, Baseline, Best, ClientRow, Communication, DataInfo, HeadlineMetric, Metrics,
+    ModelInfo, RoundOutcome, RoundRow, Summary, Unattacked,
 };
+use cloister_robust::{AggregationConfig, Rule};
 use sha2::{Digest, Sha256};
 
+use crate::attackers::Attackers;
 use crate::error::SimError;
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
@@ -105,6 +107,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) threads: usize,
     pub(crate) config_sha256: String,
     pub(crate) model: &'a [u8],
+    pub(crate) attackers: Option<&'a Attackers>,
+    pub(crate) unattacked: Option<Unattacked>,
 }
 
 pub(crate) fn metrics(evaluation: &Evaluation) -> Metrics {
@@ -129,15 +133,21 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
     });
     let replies: u64 = rows.iter().map(|row| u64::from(row.accepted)).sum();
     let parameters = federation.model.layout().len();
+    let metric = headline(federation.data.train.classes().len());
+    let final_ = metrics(ending.evaluation);
+    let attack = ending.attackers.map(|attackers| {
+        let unattacked = ending.unattacked.clone();
+        attackers.info(federation, rows, &final_, metric, unattacked)
+    });
     Summary {
         name: experiment.name.clone(),
         seed: experiment.seed,
         rounds: rows.len() as u32,
         completed: rows.len() as u32 - abandoned,
         abandoned,
-        final_: metrics(ending.evaluation),
+        final_,
         best: best(rows, federation.data.train.classes().len()),
-        metric: headline(federation.data.train.classes().len()),
+        metric,
         privacy: None,
         communication: Communication {
             bytes_up,
@@ -162,8 +172,21 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         data: data_info(federation),
         baselines: ending.baselines.clone(),
         trust: trust(experiment),
-        aggregation: None,
-        attack: None,
+        aggregation: Some(aggregation(&experiment.aggregation)),
+        attack,
+    }
+}
+
+fn aggregation(config: &AggregationConfig) -> AggregationInfo {
+    AggregationInfo {
+        rule: config.rule.name().to_owned(),
+        byzantine: config.byzantine,
+        before: config
+            .before
+            .iter()
+            .map(|step| step.name().to_owned())
+            .collect(),
+        score: config.rule.score_meaning().map(str::to_owned),
     }
 }
 
@@ -234,14 +257,32 @@ pub fn trust(experiment: &Experiment) -> Vec<String> {
         "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
          applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
             .to_owned(),
-        "Byzantine clients: replies are checked for layout, length, finite values and honest counts, but the mean \
-         follows any well-formed update; one malicious client can move the model."
-            .to_owned(),
+        byzantine(&experiment.aggregation),
         format!(
             "Simulation under the fixed seed {seed}: every random draw can be repeated, so nothing random in this run \
              is secret. NOT PRIVATE."
         ),
     ]
+}
+
+fn byzantine(config: &AggregationConfig) -> String {
+    const CHECKS: &str = "Byzantine clients: replies are checked for layout, length, finite values and honest counts";
+    if config.rule == Rule::Mean {
+        return format!(
+            "{CHECKS}, but the mean follows any well-formed update; one malicious client can move the model."
+        );
+    }
+    let before: Vec<&str> = config.before.iter().map(|step| step.name()).collect();
+    let after = match before.as_slice() {
+        [] => String::new(),
+        steps => format!(" after {}", steps.join(" and ")),
+    };
+    format!(
+        "{CHECKS}, and aggregated by {}{after} for at most {} malicious ones in a cohort. With more than that, or \
+         against an attack made for the rule, the model can still be moved.",
+        config.rule.name(),
+        config.byzantine
+    )
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

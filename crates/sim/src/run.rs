@@ -1,7 +1,9 @@
 //! One run: the rounds, the record, the checkpoints.
 
+mod deliver;
+mod record;
+
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,23 +12,22 @@ use std::time::Duration;
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
 use cloister_protocol::{
-    Client, ClientAction, ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
-    TrainJob,
+    Client, ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
 };
+use cloister_redteam::Memory;
 use cloister_report::record::{
-    Event, RoundOutcome, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name,
-    write_atomic,
+    Event, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name, write_atomic,
 };
 
+use crate::attackers::Attackers;
 use crate::baselines;
 use crate::checkpoint::{self, Checkpoint};
 use crate::clock::Stopwatch;
 use crate::error::SimError;
 use crate::event::{Prepared, SimEvent};
-use crate::faults::{self, Fate};
 use crate::federation::Federation;
-use crate::ordered::for_each_ordered;
 use crate::results;
+use crate::unattacked::{self, UnattackedRun};
 
 /// The final model in a run folder.
 const MODEL: &str = "model.safetensors";
@@ -42,6 +43,8 @@ pub struct Options {
     pub resume: bool,
     /// Set it, from a signal handler say, to stop at the next round boundary, leaving a run that can be resumed.
     pub stop: Arc<AtomicBool>,
+    /// The same run without its attack, if it is on record already; otherwise it is run when it is wanted.
+    pub unattacked: Option<UnattackedRun>,
 }
 
 /// What a run left behind.
@@ -97,32 +100,20 @@ struct Run<'a> {
     options: &'a Options,
     server: Server,
     clients: Vec<Client>,
+    attackers: Option<Attackers>,
     writer: RunWriter,
     checkpoints: checkpoint::Writer,
     config_sha256: String,
     virtual_now: Duration,
     participations: Vec<u32>,
     refusals: Vec<u32>,
+    /// Rounds in which the rule kept a reply of each client.
+    kept: Vec<u32>,
     rows: Vec<RoundRow>,
     last_evaluation: Option<Evaluation>,
     pending: Vec<Event>,
     round_time: Duration,
     training_nanos: AtomicU64,
-}
-
-/// A cohort member that will answer.
-struct Delivery {
-    client: ClientId,
-    job: TrainJob,
-    at: Duration,
-    garbled: bool,
-}
-
-/// How the round's messages are to be delivered.
-#[derive(Default)]
-struct Schedule {
-    deliveries: Vec<Delivery>,
-    dropouts: Vec<ClientId>,
 }
 
 impl<'a> Run<'a> {
@@ -142,7 +133,8 @@ impl<'a> Run<'a> {
         };
         let global = federation.initial_parameters();
         let parameters = global.len();
-        let mut server = Server::new(settings, layout, global, federation.streams);
+        let mut server = Server::new(settings, layout, global, federation.streams)?;
+        server.use_threads(options.threads);
         let mut clients = Vec::with_capacity(federation.clients());
         for (place, share) in federation.partition.clients.iter().enumerate() {
             let examples = share.rows.len() as u64;
@@ -165,7 +157,9 @@ impl<'a> Run<'a> {
             checkpoints: checkpoint::Writer::default(),
             participations: vec![0; clients.len()],
             refusals: vec![0; clients.len()],
+            kept: vec![0; clients.len()],
             clients,
+            attackers: Attackers::of(federation)?,
             config_sha256,
             virtual_now: Duration::ZERO,
             rows: Vec::new(),
@@ -202,6 +196,7 @@ impl<'a> Run<'a> {
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), SimError> {
         if checkpoint.participations.len() != self.clients.len()
             || checkpoint.refusals.len() != self.clients.len()
+            || checkpoint.kept.len() != self.clients.len()
         {
             return Err(SimError::Checkpoint {
                 path: checkpoint::path(&self.options.folder),
@@ -216,6 +211,15 @@ impl<'a> Run<'a> {
         self.virtual_now = checkpoint.virtual_now;
         self.participations = checkpoint.participations;
         self.refusals = checkpoint.refusals;
+        self.kept = checkpoint.kept;
+        for (client, momentum) in checkpoint.momenta {
+            if let Some(client) = self.clients.get_mut(client as usize) {
+                client.restore_momentum(momentum)?;
+            }
+        }
+        if let Some(attackers) = &mut self.attackers {
+            attackers.adversary.restore(checkpoint.adversary);
+        }
         self.rows = RunRecord::read(&self.options.folder)?.rounds;
         let done = self.server.round();
         let message = format!("continued after round {done}");
@@ -233,14 +237,30 @@ impl<'a> Run<'a> {
             virtual_now: self.virtual_now,
             participations: self.participations.clone(),
             refusals: self.refusals.clone(),
+            kept: self.kept.clone(),
+            momenta: self
+                .clients
+                .iter()
+                .zip(0..)
+                .filter(|(client, _)| !client.momentum().is_empty())
+                .map(|(client, place)| (place, client.momentum().to_vec()))
+                .collect(),
+            adversary: match &self.attackers {
+                Some(attackers) => attackers.adversary.memory().clone(),
+                None => Memory::default(),
+            },
         };
         self.checkpoints.write(&self.options.folder, checkpoint)
     }
 
     fn round(&mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<(), SimError> {
         let watch = Stopwatch::start();
+        let before = Arc::clone(self.server.global());
         self.server.begin_round(self.virtual_now)?;
         let (mut report, schedule) = self.schedule();
+        if report.is_none() && self.server.needs_trusted_update() {
+            self.trust()?;
+        }
         if report.is_none() {
             self.deliver(&schedule);
             self.close(&schedule);
@@ -252,6 +272,12 @@ impl<'a> Run<'a> {
             ));
         };
         self.virtual_now = self.virtual_now.saturating_add(report.duration);
+        if let Some(attackers) = &mut self.attackers
+            && report.abandoned.is_none()
+        {
+            let after = self.server.global();
+            attackers.adversary.observe(report.round, &before, after);
+        }
         let evaluation = self.evaluate(report.round);
         let mut row = self.row(&report, &schedule, evaluation.as_ref());
         row.seconds = watch.elapsed().as_secs_f64();
@@ -265,101 +291,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes the calls out of the server and decides what becomes of each. A report is there already if the cohort is
-    /// empty.
-    fn schedule(&mut self) -> (Option<RoundReport>, Schedule) {
-        let (report, calls) = self.drain();
-        let deadline = self.server.deadline();
-        let mut schedule = Schedule::default();
-        for (client, message) in calls {
-            let place = client.0 as usize;
-            let ClientAction::Train(job) = self.clients[place].receive(message) else {
-                continue;
-            };
-            let examples = self.federation.rows(client).len();
-            let fate = faults::fate(
-                &self.federation.experiment.faults,
-                &self.federation.streams,
-                job.round,
-                client,
-                self.federation.steps(examples),
-            );
-            match fate {
-                Fate::Dropout => {
-                    schedule.dropouts.push(client);
-                    let mut event = Event::new(job.round, event_kind::DROPPED, "never answered");
-                    event.client = Some(self.name(client));
-                    self.pending.push(event);
-                }
-                Fate::Reply { after, garbled } => {
-                    let at = self.virtual_now.saturating_add(after);
-                    if deadline.is_some_and(|deadline| at >= deadline) {
-                        // Too late to change anything: not trained at all.
-                        continue;
-                    }
-                    schedule.deliveries.push(Delivery {
-                        client,
-                        job,
-                        at,
-                        garbled,
-                    });
-                }
-            }
-        }
-        schedule
-            .deliveries
-            .sort_by_key(|delivery| (delivery.at, delivery.client));
-        (report, schedule)
-    }
-
-    /// Trains and delivers in the order of the virtual clock until the round has what it wants.
-    fn deliver(&mut self, schedule: &Schedule) {
-        let federation = self.federation;
-        let training_nanos = &self.training_nanos;
-        let (server, clients) = (&mut self.server, &mut self.clients);
-        for_each_ordered(
-            &schedule.deliveries,
-            self.options.threads,
-            |delivery| {
-                let watch = Stopwatch::start();
-                let result = federation.train(delivery.client, &delivery.job);
-                let nanos = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                training_nanos.fetch_add(nanos, Ordering::Relaxed);
-                result
-            },
-            |delivery, result| {
-                let Delivery { client, at, .. } = *delivery;
-                let round = delivery.job.round;
-                if let Some(message) = clients[client.0 as usize].trained(round, result) {
-                    if delivery.garbled {
-                        let mut bytes = message.encode();
-                        faults::garble(&mut bytes, &federation.streams, round, client);
-                        server.receive_bytes(client, &bytes, at);
-                    } else {
-                        server.receive(client, message, at);
-                    }
-                }
-                if server.in_round() {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            },
-        );
-    }
-
-    /// Ends a round that still waits: at its deadline, or, without one, as soon as the last message is in.
-    fn close(&mut self, schedule: &Schedule) {
-        if let Some(deadline) = self.server.deadline() {
-            return self.server.tick(deadline);
-        }
-        let last = schedule
-            .deliveries
-            .last()
-            .map_or(self.virtual_now, |delivery| delivery.at);
-        for client in &schedule.dropouts {
-            self.server.lost(*client, last);
-        }
+    /// Makes the server's own update of the round.
+    fn trust(&mut self) -> Result<(), SimError> {
+        let round = self.server.round();
+        let update = self.federation.train_root(round, self.server.global());
+        let update = update.map_err(|error| SimError::Root(error.to_string()))?;
+        self.server.trust(update.values);
+        Ok(())
     }
 
     /// Empties the server's outbox: the events into the record, the report and the calls to the caller.
@@ -378,7 +316,7 @@ impl<'a> Run<'a> {
                     reason,
                 }) => {
                     self.refusals[client.0 as usize] += 1;
-                    let name = self.name(client);
+                    let name = self.federation.name(client);
                     self.pending.push(Event::refused(
                         round,
                         &name,
@@ -395,11 +333,6 @@ impl<'a> Run<'a> {
         (report, calls)
     }
 
-    fn name(&self, client: ClientId) -> String {
-        let share = self.federation.partition.clients.get(client.0 as usize);
-        share.map_or_else(|| client.to_string(), |share| share.name.clone())
-    }
-
     fn evaluate(&self, round: u32) -> Option<Evaluation> {
         let every = self.federation.experiment.evaluate.every.max(1);
         let last = self.federation.experiment.federation.rounds;
@@ -407,69 +340,19 @@ impl<'a> Run<'a> {
             .then(|| results::evaluate(self.federation, self.server.global(), self.options.threads))
     }
 
-    fn row(
-        &self,
-        report: &RoundReport,
-        schedule: &Schedule,
-        evaluation: Option<&Evaluation>,
-    ) -> RoundRow {
-        let dropped = schedule.dropouts.len() as u32;
-        let timed = self.federation.experiment.faults.seconds_per_step > 0.0;
-        RoundRow {
-            round: report.round,
-            train_loss: report.train_loss,
-            test_loss: evaluation.map(|e| e.loss),
-            test_accuracy: evaluation.map(|e| e.accuracy),
-            test_auroc: evaluation.and_then(|e| e.auroc),
-            cohort: report.cohort,
-            accepted: report.accepted,
-            refused: report.refused,
-            dropped,
-            // Whoever would have answered, had the round not ended before.
-            late: report.missing.saturating_sub(dropped),
-            outcome: if report.abandoned.is_some() {
-                RoundOutcome::Abandoned
-            } else {
-                RoundOutcome::Completed
-            },
-            epsilon: None,
-            bytes_up: report.bytes_up,
-            bytes_down: report.bytes_down,
-            seconds: 0.0,
-            virtual_seconds: timed.then_some(report.duration.as_secs_f64()),
-            ..RoundRow::default()
-        }
-    }
-
-    fn record_round(
-        &mut self,
-        row: &RoundRow,
-        report: &RoundReport,
-        observe: &mut dyn FnMut(&SimEvent<'_>),
-    ) -> Result<(), SimError> {
-        if row.late > 0 {
-            let message = format!("{} replies came after the round was over", row.late);
-            self.pending
-                .push(Event::new(report.round, event_kind::LATE, message));
-        }
-        if let Some(reason) = &report.abandoned {
-            self.pending.push(Event::new(
-                report.round,
-                event_kind::ABANDONED,
-                reason.clone(),
-            ));
-        }
-        for event in std::mem::take(&mut self.pending) {
-            self.writer.event(&event)?;
-            observe(&SimEvent::Record(&event));
-        }
-        self.writer.round(row)?;
-        observe(&SimEvent::Round(row));
-        Ok(())
-    }
-
     fn finish(mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<Outcome, SimError> {
         self.checkpoints.wait()?;
+        let unattacked = match &self.options.unattacked {
+            Some(run) => Some(run.clone()),
+            None if self.attackers.is_some() => {
+                observe(&SimEvent::BaselineStarted { name: "unattacked" });
+                unattacked::run(self.federation, self.options)?
+            }
+            None => None,
+        };
+        if self.options.stop.load(Ordering::Relaxed) {
+            return Ok(self.outcome(None));
+        }
         let global = self.server.global().clone();
         let threads = self.options.threads;
         let evaluation = match self.last_evaluation.take() {
@@ -486,6 +369,16 @@ impl<'a> Run<'a> {
             &self.participations,
             &self.refusals,
         );
+        if let Some(attackers) = &self.attackers {
+            for (row, client) in clients.iter_mut().zip(0..) {
+                row.malicious = Some(attackers.includes(ClientId(client)));
+            }
+        }
+        if self.judged() {
+            for (row, kept) in clients.iter_mut().zip(&self.kept) {
+                row.kept = Some(*kept);
+            }
+        }
         let baselines = baselines::train_all(
             self.federation,
             threads,
@@ -505,6 +398,8 @@ impl<'a> Run<'a> {
             threads,
             config_sha256: self.config_sha256.clone(),
             model: &model,
+            attackers: self.attackers.as_ref(),
+            unattacked: unattacked.as_ref().map(UnattackedRun::figures),
         });
         self.writer.summary(&summary)?;
         let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?)?;
@@ -537,4 +432,10 @@ fn resumable(folder: &Path, config_sha256: &str) -> Result<Checkpoint, SimError>
         });
     }
     Ok(checkpoint)
+}
+
+/// The summary of the run in `folder`, if it ended and is of this config.
+pub(crate) fn finished(folder: &Path, config_sha256: &str) -> Option<Summary> {
+    let summary = RunRecord::read(folder).ok()?.summary?;
+    (summary.config_sha256 == config_sha256).then_some(summary)
 }

@@ -1,14 +1,15 @@
 //! A grid of runs: several at a time, each in its own folder, resumed where it stopped.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cloister_config::{Cell, Experiment};
 use cloister_data::{DataConfig, PartitionConfig, TrainTest};
-use cloister_report::record::{RunRecord, Summary, SweepResult, SweepRow, SweepWriter};
+use cloister_report::record::{Summary, SweepResult, SweepRow, SweepWriter};
 
 use crate::checkpoint;
 use crate::error::SimError;
@@ -16,6 +17,7 @@ use crate::event::SimEvent;
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
 use crate::run::{self, Options};
+use crate::unattacked::{self, UnattackedRun};
 
 /// What a sweep left behind.
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ pub fn run_sweep(
     let mut writer = SweepWriter::open(&options.folder, &keys)?;
     let data = DataShelf::default();
     let at_once = at_once(cells, options.threads, &data);
+    let unattacked = run_unattacked(cells, options, at_once, &data)?;
     let mut outcome = SweepOutcome {
         folder: options.folder.clone(),
         completed: 0,
@@ -68,6 +71,7 @@ pub fn run_sweep(
                 options,
                 (options.threads / at_once).max(1),
                 &data,
+                &unattacked,
             )
         },
         |(number, cell), result| {
@@ -118,6 +122,55 @@ pub fn run_sweep(
     }
 }
 
+/// Runs each distinct experiment that is left of a cell without its attack, once for all cells that share it; by the
+/// digest of its config. One that fails is left out: its cells fail by themselves, with the reason on record.
+fn run_unattacked(
+    cells: &[Cell],
+    options: &Options,
+    at_once: usize,
+    data: &DataShelf,
+) -> Result<BTreeMap<String, UnattackedRun>, SimError> {
+    let mut twins: Vec<(String, Experiment)> = Vec::new();
+    for cell in cells {
+        if let Some(twin) = unattacked::experiment(&cell.experiment) {
+            let sha256 = twin.sha256()?;
+            if !twins.iter().any(|(known, _)| *known == sha256) {
+                twins.push((sha256, twin));
+            }
+        }
+    }
+    let mut runs = BTreeMap::new();
+    let numbered: Vec<_> = twins.iter().enumerate().collect();
+    for_each_ordered(
+        &numbered,
+        at_once,
+        |(number, (_, twin))| {
+            if options.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let folder = options.folder.join(unattacked_label(*number));
+            let options = Options {
+                threads: (options.threads / at_once).max(1),
+                ..options.clone()
+            };
+            let run = unattacked::run_in(twin, data.load(twin).ok()?, folder, &options);
+            run.ok().flatten()
+        },
+        |(number, (sha256, _)), summary| {
+            if let Some(summary) = summary {
+                let folder = format!("../{}", unattacked_label(*number));
+                runs.insert(sha256.clone(), UnattackedRun { folder, summary });
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    Ok(runs)
+}
+
+fn unattacked_label(number: usize) -> String {
+    format!("unattacked-{:03}", number + 1)
+}
+
 /// Runs one cell, or finds it done.
 fn run_cell(
     cell: &Cell,
@@ -125,6 +178,7 @@ fn run_cell(
     options: &Options,
     threads: usize,
     data: &DataShelf,
+    unattacked: &BTreeMap<String, UnattackedRun>,
 ) -> Result<Option<Summary>, SimError> {
     if options.stop.load(Ordering::Relaxed) {
         return Ok(None);
@@ -132,7 +186,7 @@ fn run_cell(
     let mut resume = false;
     if options.resume && folder.exists() {
         let sha256 = cell.experiment.sha256()?;
-        if let Some(summary) = finished(&folder, &sha256) {
+        if let Some(summary) = run::finished(&folder, &sha256) {
             return Ok(Some(summary));
         }
         resume = checkpoint::Checkpoint::read(&folder)
@@ -151,13 +205,12 @@ fn run_cell(
         threads,
         resume,
         stop: Arc::clone(&options.stop),
+        unattacked: match unattacked::experiment(&cell.experiment) {
+            Some(twin) => unattacked.get(&twin.sha256()?).cloned(),
+            None => None,
+        },
     };
     Ok(run::run(&federation, &options, &mut |_| {})?.summary)
-}
-
-fn finished(folder: &Path, config_sha256: &str) -> Option<Summary> {
-    let summary = RunRecord::read(folder).ok()?.summary?;
-    (summary.config_sha256 == config_sha256).then_some(summary)
 }
 
 /// What a cell sets but for its seed: seeds are repetitions, not settings.

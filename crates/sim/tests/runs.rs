@@ -30,6 +30,7 @@ fn options(folder: &Path, threads: usize) -> Options {
         threads,
         resume: false,
         stop: Arc::new(AtomicBool::new(false)),
+        unattacked: None,
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn measure(threads: usize) -> Result<Figures> {
             threads,
             resume: false,
             stop: Arc::new(AtomicBool::new(false)),
+            unattacked: None,
         };
         let outcome = cloister_sim::run(&federation, &options, &mut |_| {})?;
         runs.push(outcome.round_time.as_secs_f64());

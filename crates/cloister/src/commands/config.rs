@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use cloister_config::ConfigError;
+use cloister_config::{ConfigError, Experiment};
+use cloister_protocol::{CohortOdds, most_replies};
+use cloister_robust::AggregationConfig;
 
 use crate::args::ConfigCommand;
 use crate::commands::load;
@@ -53,5 +55,51 @@ fn check(config: &Path, overrides: &[String]) -> Result<String> {
         Some(_) => format!(", a sweep of {} runs", loaded.cells().len()),
     };
     let name = &loaded.experiment.name;
-    Ok(format!("{}: ok ({name}{runs})", config.display()))
+    let mut lines = vec![format!("{}: ok ({name}{runs})", config.display())];
+    for cell in loaded.cells() {
+        lines.extend(odds(&cell.experiment).filter(|line| !lines.contains(line)));
+    }
+    Ok(lines.join("\n"))
+}
+
+/// How likely the cohort of a round is to hold more malicious clients than the rule is told to withstand.
+fn odds(experiment: &Experiment) -> Option<String> {
+    const RARE: f64 = 1e-6;
+    let clients = experiment.federation.clients?;
+    let malicious = experiment.attack.as_ref()?.malicious(clients);
+    let aggregation = &experiment.aggregation;
+    let byzantine = aggregation.byzantine;
+    let odds = CohortOdds::new(&experiment.federation, clients, malicious);
+    let chance = odds.more_than(byzantine);
+    let rounds = f64::from(experiment.federation.rounds);
+    let mut line = format!(
+        "  {malicious} malicious of {clients} clients, cohorts of {:.0}: more than byzantine = {byzantine} of them with \
+         chance {} a round, in {:.1} of {rounds} rounds",
+        odds.cohort,
+        significant(chance),
+        chance * rounds
+    );
+    let enough = odds.sufficient(RARE);
+    if chance > RARE {
+        line.push_str(&format!("; byzantine = {enough} makes it at most 1e-6"));
+        let wanted = AggregationConfig {
+            byzantine: enough,
+            trim: None,
+            ..aggregation.clone()
+        };
+        let replies = most_replies(&experiment.federation, clients);
+        if let Err(error) = wanted.check_rows(replies as usize) {
+            line.push_str(&format!(", but {error}"));
+        }
+    }
+    Some(line)
+}
+
+/// A chance with two significant digits.
+fn significant(chance: f64) -> String {
+    match chance {
+        chance if chance <= 0.0 => "0".to_owned(),
+        chance if chance < 0.001 => format!("{chance:.1e}"),
+        chance => format!("{chance:.2}"),
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
         threads: args.threads.count(),
         resume: args.resume.is_some(),
         stop: interrupt::install()?,
+        unattacked: None,
     };
     let mode = match (args.json, args.quiet) {
         (true, _) => Mode::Json,

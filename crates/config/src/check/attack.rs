@@ -1,0 +1,50 @@
+//! `[attack]`: who is malicious, and from when.
+
+use cloister_protocol::FederationConfig;
+use cloister_redteam::AttackConfig;
+
+use super::Checks;
+
+impl Checks {
+    pub(super) fn attack(&mut self, attack: &AttackConfig, federation: &FederationConfig) {
+        match (attack.clients, attack.fraction) {
+            (Some(_), Some(_)) => self.refuse(
+                "attack.fraction",
+                "attack.clients says already how many clients are malicious",
+            ),
+            (None, None) => self.refuse(
+                "attack.clients",
+                "how many clients are malicious? give attack.clients or attack.fraction",
+            ),
+            (None, Some(fraction)) => self.chance("attack.fraction", fraction),
+            (Some(count), None) => {
+                if let Some(clients) = federation.clients.filter(|clients| count > *clients) {
+                    self.refuse(
+                        "attack.clients",
+                        format!("{count} malicious clients among {clients}"),
+                    );
+                }
+            }
+        }
+        if attack.start_round == 0 {
+            self.refuse("attack.start_round", "must be at least 1, found 0");
+        } else if attack.start_round > federation.rounds {
+            self.warn(
+                "attack.start_round",
+                format!(
+                    "the attack begins after the last of {} rounds",
+                    federation.rounds
+                ),
+            );
+        }
+        if let Some(seed) = attack.seed.filter(|seed| i64::try_from(*seed).is_err()) {
+            self.refuse(
+                "attack.seed",
+                format!("must be at most {}, found {seed}", i64::MAX),
+            );
+        }
+        if let Err((key, reason)) = attack.check() {
+            self.refuse(&format!("attack.{key}"), reason);
+        }
+    }
+}
