@@ -1,6 +1,6 @@
 //! Squared distances of the round's vectors, in one pass over them.
 //!
-//! `|x - y|^2 = |x - c|^2 + |y - c|^2 - 2 <x - c, y - c>` with the mean as c: inner products cost half of what
+//! `|x - y|^2 = |x - c|^2 + |y - c|^2 - 2 <x - c, y - c>` with c in the middle: inner products cost half of what
 //! differences cost and stream well, but lose digits where two vectors are much closer to each other than to c. Such
 //! pairs are measured again around one of them, in `f64`; copies then have a distance of exactly 0, however many there
 //! are, at the price of one more pass over them.
@@ -37,12 +37,12 @@ pub(crate) fn squared_distances<T: Scalar>(
     workers: &Workers,
 ) -> Result<Square, Unusable> {
     let count = vectors.len();
-    let (mut gram, largest) = gram::<T, T>(vectors, columns, Centre::Mean, workers);
+    let (mut gram, largest) = gram::<T, T>(vectors, columns, Centre::Middle, workers);
     if largest >= T::REFUSED {
         return Err(Unusable);
     }
     if !T::squares_fit(largest) {
-        gram = self::gram::<T, f64>(vectors, columns, Centre::Mean, workers).0;
+        gram = self::gram::<T, f64>(vectors, columns, Centre::Middle, workers).0;
     }
     let mut distances = Square::zeros(count);
     let all: Vec<usize> = (0..count).collect();

@@ -7,12 +7,14 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::kernels::{Kernel, Level};
+use crate::kernels::{self, Kernel, Level};
 use crate::scalar::Scalar;
 
 /// A vector of the round; `None` is the zero vector.
 pub(crate) type Vector<'a, T> = Option<&'a [T]>;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Columns of a packed block.
 const COLUMNS: usize = 256;
 /// Columns of a packed block where partial sums are not kept from block to block.
@@ -21,6 +23,9 @@ const COLUMNS_OF_MANY: usize = 512;
 const GROUP: usize = 2048;
 /// Most vectors for which partial sums are kept from block to block: they take 1 MB.
 const MOST_KEPT: usize = 256;
+/// Vectors whose mean is the centre. Distances are the same around any; more would cost time, and a single one might
+/// lie far out.
+const MIDDLE: usize = 8;
 /// Pairs of a tile.
 const TALL: usize = 3;
 const WIDE: usize = 4;
@@ -30,8 +35,8 @@ const PAD: usize = 12;
 /// What is subtracted from every vector.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Centre {
-    /// The mean of the vectors that are not zero by definition.
-    Mean,
+    /// The mean of about [`MIDDLE`] vectors.
+    Middle,
     /// The vector of this number.
     Vector(usize),
 }
@@ -98,7 +103,10 @@ impl<T: Scalar, F: Scalar> Stripe<'_, '_, T, F> {
                 let columns = start..(start + block).min(end);
                 let found = packed.fill::<T, L>(self.vectors, columns, self.centre);
                 largest = largest.max(found);
+                let next = end.min(start + block)..(start + 2 * block).min(self.columns.end);
+                let mut ahead = Ahead::new(self.vectors, next, tile_places(count).count());
                 for (place, (row, column)) in tile_places(count).enumerate() {
+                    ahead.fetch();
                     if keep {
                         packed.tile::<L, FUSED>(row, column, &mut tiles[place]);
                     } else {
@@ -114,6 +122,46 @@ impl<T: Scalar, F: Scalar> Stripe<'_, '_, T, F> {
             }
         }
         Partial { gram, largest }
+    }
+}
+
+/// The cache lines of the next block, to be fetched while this one is multiplied.
+struct Ahead<'a, 'v, T> {
+    vectors: std::slice::Iter<'a, Vector<'v, T>>,
+    columns: Range<usize>,
+    /// What is left of the vector whose turn it is.
+    values: &'a [T],
+    /// Lines fetched at a time.
+    share: usize,
+}
+
+impl<'a, 'v, T: Scalar> Ahead<'a, 'v, T> {
+    /// Values of a line.
+    const LINE: usize = LINE / size_of::<T>();
+
+    #[inline(always)]
+    fn new(vectors: &'a [Vector<'v, T>], columns: Range<usize>, times: usize) -> Self {
+        // One turn a vector goes to finding it.
+        let lines = (columns.len().div_ceil(Self::LINE) + 1) * vectors.len();
+        Self {
+            vectors: vectors.iter(),
+            columns,
+            values: &[],
+            share: lines.div_ceil(times.max(1)),
+        }
+    }
+
+    /// Asks for the next share.
+    #[inline(always)]
+    fn fetch(&mut self) {
+        for _ in 0..self.share {
+            if let Some(first) = self.values.first() {
+                kernels::prefetch(first);
+                self.values = self.values.get(Self::LINE..).unwrap_or_default();
+            } else if let Some(vector) = self.vectors.next() {
+                self.values = vector.map_or(&[], |values| &values[self.columns.clone()]);
+            }
+        }
     }
 }
 
@@ -190,31 +238,29 @@ impl<F: Scalar> Packed<F> {
         let length = columns.len();
         let middle = &mut self.centre[..length];
         middle.fill(F::default());
-        let mut largest = T::Magnitude::default();
-        let mut summed = 0.0;
-        for values in vectors.iter().flatten() {
-            for (middle, &value) in middle.iter_mut().zip(&values[columns.clone()]) {
-                *middle += F::of(value.into());
-                largest = largest.max(value.magnitude());
-            }
-            summed += 1.0;
-        }
         match centre {
-            Centre::Mean => {
-                let share = F::of(1.0 / f64::max(summed, 1.0));
+            Centre::Middle => {
+                let some = vectors.len().div_ceil(MIDDLE).max(1);
+                let some = vectors.iter().flatten().step_by(some);
+                let share = F::of(1.0 / (some.clone().count() as f64).max(1.0));
+                for values in some {
+                    for (middle, &value) in middle.iter_mut().zip(&values[columns.clone()]) {
+                        *middle += F::of(value.into());
+                    }
+                }
                 middle
                     .iter_mut()
                     .for_each(|middle| *middle = *middle * share);
             }
-            Centre::Vector(at) => match vectors[at] {
-                Some(values) => {
+            Centre::Vector(at) => {
+                if let Some(values) = vectors[at] {
                     for (middle, &value) in middle.iter_mut().zip(&values[columns.clone()]) {
                         *middle = F::of(value.into());
                     }
                 }
-                None => middle.fill(F::default()),
-            },
+            }
         }
+        let mut largest = T::Magnitude::default();
         self.width = length.next_multiple_of(L);
         for (vector, packed) in vectors.iter().zip(self.values.chunks_mut(self.stride)) {
             match vector {
@@ -222,6 +268,7 @@ impl<F: Scalar> Packed<F> {
                     let values = &values[columns.clone()];
                     for ((packed, &value), &middle) in packed.iter_mut().zip(values).zip(&*middle) {
                         *packed = F::of(value.into()) - middle;
+                        largest = largest.max(value.magnitude());
                     }
                 }
                 None => {
