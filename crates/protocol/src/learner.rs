@@ -93,6 +93,7 @@ pub struct ModelLearner<'a> {
     model: &'a Model,
     data: &'a Dataset,
     rows: &'a [u32],
+    frozen: Option<&'a [bool]>,
     scratch: Scratch,
 }
 
@@ -127,8 +128,26 @@ impl<'a> ModelLearner<'a> {
             model,
             data,
             rows,
+            frozen: None,
             scratch,
         })
+    }
+
+    /// Holds the parameters marked by `frozen` (one mark a parameter) at their global values in [`Learner::train`]:
+    /// every step is projected on the others. `None` frees all.
+    ///
+    /// # Errors
+    /// [`LearnerError`] if there are not as many marks as parameters.
+    pub fn freezing(mut self, frozen: Option<&'a [bool]>) -> Result<Self, LearnerError> {
+        let parameters = self.model.layout().len();
+        if let Some(frozen) = frozen.filter(|frozen| frozen.len() != parameters) {
+            return Err(LearnerError(format!(
+                "{} parameters are marked, the model has {parameters}",
+                frozen.len()
+            )));
+        }
+        self.frozen = frozen;
+        Ok(self)
     }
 
     /// Gives the buffers back.
@@ -213,6 +232,15 @@ fn workspace<'w>(
         .1
 }
 
+/// Puts the marked `parameters` back to where they started.
+fn hold(parameters: &mut [f32], start: &[f32], frozen: &[bool]) {
+    for ((parameter, start), frozen) in parameters.iter_mut().zip(start).zip(frozen) {
+        if *frozen {
+            *parameter = *start;
+        }
+    }
+}
+
 fn optimizer_config(plan: &TrainPlan) -> OptimizerConfig {
     match plan.optimizer {
         LocalOptimizer::Sgd => OptimizerConfig::Sgd {
@@ -283,6 +311,10 @@ impl Learner for ModelLearner<'_> {
                     plan.weight_decay,
                     proximal,
                 );
+                // The optimisers work on each coordinate alone, so putting these back is the projection.
+                if let Some(frozen) = self.frozen {
+                    hold(&mut parameters, global, frozen);
+                }
                 seen += to - from;
                 steps += 1;
             }

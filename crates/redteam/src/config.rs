@@ -443,9 +443,11 @@ mod tests {
         assert_eq!(named("lie"), AttackKind::Alie);
     }
 
+    type Change = fn(&mut AttackConfig);
+
     #[test]
     fn each_parameter_has_its_range() {
-        let with = |change: fn(&mut AttackConfig)| {
+        let with = |change: Change| {
             let mut config = AttackConfig::new(AttackKind::Gaussian);
             change(&mut config);
             config
@@ -453,7 +455,7 @@ mod tests {
                 .map_err(|(key, reason)| format!("{key} {reason}"))
         };
         assert_eq!(with(|_| {}), Ok(()));
-        let cases: [(fn(&mut AttackConfig), &str); 8] = [
+        let cases: [(Change, &str); 9] = [
             (
                 |c| c.scale = Some(f64::NAN),
                 "scale must be a number of at most 1e9, found NaN",
@@ -485,6 +487,10 @@ mod tests {
             (
                 |c| c.trigger_size = Some(0),
                 "trigger_size must be at least 1, found 0",
+            ),
+            (
+                |c| c.warm_up = Some(0),
+                "warm_up must be at least 1, found 0",
             ),
         ];
         for (change, expected) in cases {

@@ -16,19 +16,17 @@ pub enum AttackError {
     #[error("{malicious} of {clients} clients cannot be malicious: an attack needs an honest one")]
     NobodyHonest {
         /// How many were to be malicious.
-        malicious: u64,
+        malicious: u32,
         /// How many clients there are.
         clients: usize,
     },
     /// A parameter is out of its range.
-    #[error("{name} is {value}, must be {allowed}")]
+    #[error("{key} {reason}")]
     Parameter {
         /// Its key.
-        name: &'static str,
-        /// What it was.
-        value: f64,
-        /// What it may be.
-        allowed: String,
+        key: &'static str,
+        /// What it must be, and was.
+        reason: String,
     },
     /// The attack cannot be made with so little knowledge.
     #[error("{kind} needs knowledge = \"{needs}\", got \"{got}\"")]
@@ -86,9 +84,17 @@ pub enum AttackError {
         /// Rows of the data.
         rows: usize,
     },
-    /// The model has no parameters, or there are no classes to confuse.
-    #[error("nothing to attack: {0}")]
-    Nothing(String),
+    /// The data has too few classes for labels to be changed.
+    #[error("{kind} needs two classes, the data has {classes}")]
+    Classes {
+        /// The attack.
+        kind: &'static str,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// The model has no parameters.
+    #[error("the model has no parameters")]
+    NoParameters,
     /// A vector has another length than the global model.
     #[error("{what} has {got} values, expected {expected}")]
     Length {

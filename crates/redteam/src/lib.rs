@@ -1,12 +1,21 @@
 //! Attacks on a federation: poisoned updates and poisoned data, as clients of the same protocol.
+//!
+//! An [`Adversary`] holds all malicious clients of a run and what they know. It trains in their place
+//! ([`Adversary::train`], on poisoned data where the attack is one on data), turns what they trained into what they send
+//! ([`Adversary::craft`], with a [`View`] of the round) and remembers what the server made of it
+//! ([`Adversary::observe`]). What an attack may see is [`Knowledge`], and is checked.
 
 mod adversary;
 mod config;
+mod data;
 mod error;
+mod memory;
 mod normal;
+mod updates;
 mod view;
 
-pub use adversary::{Adversary, Memory};
+pub use adversary::Adversary;
 pub use config::{AttackConfig, AttackKind, Direction, Knowledge};
 pub use error::AttackError;
+pub use memory::Memory;
 pub use view::{OwnUpdate, View};

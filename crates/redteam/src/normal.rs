@@ -8,7 +8,7 @@ const CENTRE: Rational = (
         3.387_132_872_796_366_6,
         1.331_416_678_917_843_8e2,
         1.971_590_950_306_551_4e3,
-        1.373_169_376_550_946_1e4,
+        1.373_169_376_550_946e4,
         4.592_195_393_154_987e4,
         6.726_577_092_700_87e4,
         3.343_057_558_358_813e4,
@@ -22,7 +22,7 @@ const CENTRE: Rational = (
         2.121_379_430_158_66e4,
         3.930_789_580_009_271e4,
         2.872_908_573_572_194_3e4,
-        5.226_495_278_852_854_6e3,
+        5.226_495_278_852_855e3,
     ],
 );
 
@@ -95,7 +95,8 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
 }
 
 fn ratio((above, below): &Rational, x: f64) -> f64 {
-    let horner = |coefficients: &[f64; 8]| coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c);
+    let horner =
+        |coefficients: &[f64; 8]| coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c);
     horner(above) / horner(below)
 }
 
@@ -125,7 +126,10 @@ mod tests {
         ];
         for (p, z) in cases {
             let got = normal_quantile(p);
-            assert!((got - z).abs() <= 1e-14 * z.abs().max(1.0), "{p}: {got} {z}");
+            assert!(
+                (got - z).abs() <= 1e-14 * z.abs().max(1.0),
+                "{p}: {got} {z}"
+            );
         }
     }
 
