@@ -31,10 +31,10 @@ fn main() -> Result<(), RecordError> {
     }
     let sweep = sweep(&folder.join("attack-sweep"))?;
     write(&folder, "attack-sweep", &html::comparison_page(&sweep)?)?;
-    print!("{}", sweep.text());
+    write_atomic(&folder.join("attack-sweep.txt"), sweep.text().as_bytes())?;
     let runs = ["ipm-krum", "backdoor-geometric-median", "flip-large"].map(|run| folder.join(run));
-    print!("{}", Comparison::read(&runs)?.text());
-    Ok(())
+    let several = Comparison::read(&runs)?;
+    write_atomic(&folder.join("attacked-runs.txt"), several.text().as_bytes())
 }
 
 fn write(folder: &Path, name: &str, page: &str) -> Result<(), RecordError> {

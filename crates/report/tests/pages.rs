@@ -127,8 +127,32 @@ fn hostile() -> RunRecord {
             ..BaselinePoint::default()
         }],
     );
+    record.verdicts = vec![VerdictRow {
+        round: u32::MAX,
+        client: text(),
+        score: Some(1.0),
+        ..VerdictRow::default()
+    }];
     let summary = record.summary.as_mut().unwrap();
     summary.trust = vec![text()];
+    summary.aggregation = Some(AggregationInfo {
+        rule: text(),
+        before: names(),
+        score: Some(text()),
+        ..AggregationInfo::default()
+    });
+    summary.attack = Some(AttackInfo {
+        kind: text(),
+        description: text(),
+        names: names(),
+        source_class: Some(text()),
+        target_class: Some(text()),
+        source_recall: Some(f64::NAN),
+        attack_success: Some(f64::INFINITY),
+        impact: Some(f64::NAN),
+        start_round: u32::MAX,
+        ..AttackInfo::default()
+    });
     summary.privacy =
         Some(json!({ "epsilon": 1.0, "delta": 1e-5, "unit": HOSTILE, "statement": HOSTILE }));
     summary.baselines.insert(
@@ -319,6 +343,15 @@ fn ten_thousand_clients_and_a_thousand_rounds_fit_on_a_page() {
             "0 good replies",
         ));
     }
+    large.verdicts = (0..100_000)
+        .map(|n: u32| VerdictRow {
+            round: n / 100 + 1,
+            client: clients[(n * 7_919 % 10_000) as usize].clone(),
+            kept: n % 3 > 0,
+            malicious: Some(n % 10 == 0),
+            ..VerdictRow::default()
+        })
+        .collect();
     large.clients = Some(
         clients
             .iter()

@@ -149,7 +149,6 @@ fn table(comparison: &Comparison) -> Section {
         words: columns.iter().filter(|column| column.words).count(),
         rows: shown.iter().map(row).collect(),
         note: notes.join(" "),
-        ..Table::default()
     };
     Section {
         heading: "Results",
