@@ -2,55 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
+mod support;
+
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use cloister_config::Experiment;
 use cloister_data::{Dataset, ExampleShape, TrainTest};
 use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord};
-use cloister_sim::{Federation, Options, Outcome, SimError, SimEvent, run, run_sweep};
+use cloister_sim::{Federation, SimError, SimEvent, run, run_sweep};
 
-fn experiment(more: &str) -> Experiment {
-    let text = format!(
-        "name = \"test\"\n\
-         data = {{ dataset = \"digits\", partition = {{ kind = \"dirichlet\", alpha = 0.5, minimum = 5 }} }}\n\
-         model = {{ kind = \"mlp\", hidden = [16] }}\n{more}"
-    );
-    toml::from_str(&text).unwrap()
-}
-
-const SMALL: &str = "federation = { clients = 8, rounds = 6, fraction = 0.5 }\n\
-                     train = { epochs = 2, batch_size = 10, learning_rate = 0.1 }\n";
-
-fn options(folder: &Path, threads: usize) -> Options {
-    Options {
-        folder: folder.to_owned(),
-        threads,
-        resume: false,
-        stop: Arc::new(AtomicBool::new(false)),
-        unattacked: None,
-    }
-}
-
-fn go(experiment: &Experiment, options: &Options) -> Outcome {
-    run(&Federation::load(experiment).unwrap(), options, &mut |_| {}).unwrap()
-}
-
-fn model(folder: &Path) -> Vec<u8> {
-    fs::read(folder.join("model.safetensors")).unwrap()
-}
-
-/// The record without its wall-clock column.
-fn rounds(folder: &Path) -> Vec<String> {
-    let record = RunRecord::read(folder).unwrap();
-    let timeless = |mut row: cloister_report::record::RoundRow| {
-        row.seconds = 0.0;
-        format!("{row:?}")
-    };
-    record.rounds.into_iter().map(timeless).collect()
-}
+use support::{SMALL, experiment, go, model, options, rounds};
 
 #[test]
 fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
