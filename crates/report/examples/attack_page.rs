@@ -340,32 +340,7 @@ fn sweep(folder: &Path) -> Result<Comparison, RecordError> {
                             / 4.0)
                             .min(0.8)
                             + 0.01 * noise(seed, cell);
-                        let result = if rule == "krum" && clients == 11 {
-                            SweepResult::refused(&name, "krum with byzantine = 11 needs 25 replies")
-                        } else if attack == "ipm" && rule == "mean" && clients == 9 && seed < 3 {
-                            SweepResult::failed(
-                                &name,
-                                "cannot make folder: no space left on device",
-                            )
-                        } else {
-                            SweepResult {
-                                accuracy: Some(0.94 - harm),
-                                loss: Some(0.2 + harm),
-                                best_accuracy: Some(0.95 - harm / 2.0),
-                                impact: Some(harm - 0.005),
-                                impact_best: Some(harm / 2.0),
-                                attack_success: (attack == "backdoor")
-                                    .then_some((harm * 20.0).min(0.99)),
-                                malicious_accepted: Some(u64::from(clients) * 50),
-                                malicious_kept: Some(
-                                    (f64::from(clients) * 50.0 * (weakness / 1.6)) as u64,
-                                ),
-                                bytes_up: 12_000_000,
-                                seconds: 3.25,
-                                folder: name,
-                                ..SweepResult::default()
-                            }
-                        };
+                        let result = swept(&name, (attack, rule, clients, seed), weakness, harm);
                         let settings =
                             [attack, partition, rule, &clients.to_string()].map(str::to_owned);
                         writer.row(SweepRow {
@@ -381,4 +356,33 @@ fn sweep(folder: &Path) -> Result<Comparison, RecordError> {
         }
     }
     Comparison::read(&[folder.to_owned()])
+}
+
+/// A run of the sweep: refused, failed, or done with `harm` to its accuracy.
+fn swept(
+    name: &str,
+    (attack, rule, clients, seed): (&str, &str, u32, u64),
+    weakness: f64,
+    harm: f64,
+) -> SweepResult {
+    if rule == "krum" && clients == 11 {
+        return SweepResult::refused(name, "krum with byzantine = 11 needs 25 replies");
+    }
+    if attack == "ipm" && rule == "mean" && clients == 9 && seed < 3 {
+        return SweepResult::failed(name, "cannot make folder: no space left on device");
+    }
+    SweepResult {
+        accuracy: Some(0.94 - harm),
+        loss: Some(0.2 + harm),
+        best_accuracy: Some(0.95 - harm / 2.0),
+        impact: Some(harm - 0.005),
+        impact_best: Some(harm / 2.0),
+        attack_success: (attack == "backdoor").then_some((harm * 20.0).min(0.99)),
+        malicious_accepted: Some(u64::from(clients) * 50),
+        malicious_kept: Some((f64::from(clients) * 50.0 * (weakness / 1.6)) as u64),
+        bytes_up: 12_000_000,
+        seconds: 3.25,
+        folder: name.to_owned(),
+        ..SweepResult::default()
+    }
 }

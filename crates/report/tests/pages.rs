@@ -347,8 +347,8 @@ fn ten_thousand_clients_and_a_thousand_rounds_fit_on_a_page() {
         .map(|n: u32| VerdictRow {
             round: n / 100 + 1,
             client: clients[(n * 7_919 % 10_000) as usize].clone(),
-            kept: n % 3 > 0,
-            malicious: Some(n % 10 == 0),
+            kept: !n.is_multiple_of(3),
+            malicious: Some(n.is_multiple_of(10)),
             ..VerdictRow::default()
         })
         .collect();

@@ -67,23 +67,20 @@ impl Comparison {
             return None;
         }
         let others: Vec<usize> = varying
-            .iter()
-            .copied()
+            .into_iter()
             .filter(|&key| key != row && key != column)
             .collect();
-        let mut blocks: Vec<Vec<usize>> = Vec::new();
         let mut placed = Vec::new();
         for (index, cell) in self.cells.iter().enumerate() {
             let place = |key: usize| {
-                values[key]
-                    .iter()
-                    .position(|value| *value == cell.settings[key])
+                let at = |value: &&str| *value == cell.settings[key];
+                values[key].iter().position(at)
             };
             let block: Vec<usize> = others.iter().filter_map(|&key| place(key)).collect();
-            placed.push((block.clone(), place(row)?, place(column)?, index));
-            blocks.push(block);
+            placed.push((block, place(row)?, place(column)?, index));
         }
         // The order of the grid: the first key slowest.
+        let mut blocks: Vec<Vec<usize>> = placed.iter().map(|(block, ..)| block.clone()).collect();
         blocks.sort();
         blocks.dedup();
         let room = blocks.len() * values[row].len() * values[column].len();
@@ -95,21 +92,13 @@ impl Comparison {
             .filter_map(|(block, row, column, index)| {
                 Some(((blocks.binary_search(&block).ok()?, row, column), index))
             });
-        let words = |key: usize, value: &str| {
-            format!(
-                "{} = {}",
-                short_key(&self.keys, &self.keys[key]),
-                setting_words(value)
-            )
-        };
+        let short = |key: usize| short_key(&self.keys, &self.keys[key]);
         let title = |block: &Vec<usize>| {
-            let settings = others
-                .iter()
-                .zip(block)
-                .map(|(&key, &value)| words(key, values[key][value]));
+            let settings = others.iter().zip(block).map(|(&key, &value)| {
+                format!("{} = {}", short(key), setting_words(values[key][value]))
+            });
             settings.collect::<Vec<_>>().join(", ")
         };
-        let shown = blocks.len().min(MOST_BLOCKS);
         let all = |key: usize| {
             values[key]
                 .iter()
@@ -118,15 +107,12 @@ impl Comparison {
         };
         Some(Pivot {
             comparison: self,
-            axes: (
-                short_key(&self.keys, &self.keys[row]).to_owned(),
-                short_key(&self.keys, &self.keys[column]).to_owned(),
-            ),
+            axes: (short(row).to_owned(), short(column).to_owned()),
             rows: all(row),
             columns: all(column),
-            blocks: blocks[..shown].iter().map(title).collect(),
-            left_out: blocks.len() - shown,
+            left_out: blocks.len().saturating_sub(MOST_BLOCKS),
             cells: cells.collect(),
+            blocks: blocks.iter().take(MOST_BLOCKS).map(title).collect(),
         })
     }
 
@@ -183,76 +169,80 @@ impl Comparison {
 
     /// The figures of which at least one cell has a value, the headline metric first.
     pub(crate) fn measures(&self) -> Vec<Measure> {
-        const ACCURACY: &str =
-            "Share of the test examples that the final model classifies rightly.";
-        const AUROC: &str =
-            "AUROC of the final model on the test examples: 1 is perfect, 0.5 is guessing.";
-        const IMPACT: &str = "What the attack takes from the final test figure: without it minus with it. 0 is harmless.";
-        let points = |value: f64| signless(value * 100.0, 1);
-        let figure = |value: f64| signless(value, 3);
-        let [headline, impact] = match self.metric {
-            HeadlineMetric::Accuracy => [
-                Measure {
-                    heading: "Final test accuracy, %",
-                    of: |cell| cell.accuracy,
-                    words: points,
-                    bad: false,
-                    note: ACCURACY,
-                },
-                Measure {
-                    heading: "Impact of the attack, points of accuracy",
-                    of: |cell| cell.impact,
-                    words: points,
-                    bad: true,
-                    note: IMPACT,
-                },
-            ],
-            HeadlineMetric::Auroc => [
-                Measure {
-                    heading: "Final test AUROC",
-                    of: |cell| cell.auroc,
-                    words: figure,
-                    bad: false,
-                    note: AUROC,
-                },
-                Measure {
-                    heading: "Impact of the attack, AUROC",
-                    of: |cell| cell.impact,
-                    words: figure,
-                    bad: true,
-                    note: IMPACT,
-                },
-            ],
+        let judged = match self.metric {
+            HeadlineMetric::Accuracy => [ACCURACY, ACCURACY_IMPACT],
+            HeadlineMetric::Auroc => [AUROC, AUROC_IMPACT],
         };
-        let measures = [
-            headline,
-            impact,
-            Measure {
-                heading: "Attack success, %",
-                of: |cell| cell.attack_success,
-                words: points,
-                bad: true,
-                note: "Test examples with the attack's trigger that are taken for its target class.",
-            },
-            Measure {
-                heading: "Source recall, %",
-                of: |cell| cell.source_recall,
-                words: points,
-                bad: false,
-                note: "Test examples of the class that the attack is after that are still recognised.",
-            },
-            Measure {
-                heading: "Malicious updates used, %",
-                of: |cell| cell.malicious_used,
-                words: points,
-                bad: true,
-                note: "Replies of malicious clients that the rule used, of those that passed the server's checks.",
-            },
-        ];
+        let reached = [ATTACK_SUCCESS, SOURCE_RECALL, MALICIOUS_USED];
         let present =
             |measure: &Measure| self.cells.iter().any(|cell| (measure.of)(cell).is_some());
-        measures.into_iter().filter(present).collect()
+        judged.into_iter().chain(reached).filter(present).collect()
     }
+}
+
+const ACCURACY: Measure = Measure {
+    heading: "Final test accuracy, %",
+    of: |cell| cell.accuracy,
+    words: hundredths,
+    bad: false,
+    note: "Share of the test examples that the final model classifies rightly.",
+};
+
+const AUROC: Measure = Measure {
+    heading: "Final test AUROC",
+    of: |cell| cell.auroc,
+    words: thousandths,
+    bad: false,
+    note: "AUROC of the final model on the test examples: 1 is perfect, 0.5 is guessing.",
+};
+
+const ACCURACY_IMPACT: Measure = Measure {
+    heading: "Impact of the attack, points of accuracy",
+    of: |cell| cell.impact,
+    words: hundredths,
+    bad: true,
+    note: "Final test accuracy without the attack minus that with it: 0 is harmless.",
+};
+
+const AUROC_IMPACT: Measure = Measure {
+    heading: "Impact of the attack, AUROC",
+    of: |cell| cell.impact,
+    words: thousandths,
+    bad: true,
+    note: "Final test AUROC without the attack minus that with it: 0 is harmless.",
+};
+
+const ATTACK_SUCCESS: Measure = Measure {
+    heading: "Attack success, %",
+    of: |cell| cell.attack_success,
+    words: hundredths,
+    bad: true,
+    note: "Test examples with the attack's trigger that are taken for its target class.",
+};
+
+const SOURCE_RECALL: Measure = Measure {
+    heading: "Source recall, %",
+    of: |cell| cell.source_recall,
+    words: hundredths,
+    bad: false,
+    note: "Test examples of the class that the attack is after that are still recognised.",
+};
+
+const MALICIOUS_USED: Measure = Measure {
+    heading: "Malicious updates used, %",
+    of: |cell| cell.malicious_used,
+    words: hundredths,
+    bad: true,
+    note: "Replies of malicious clients that the rule used, of those that passed the server's checks.",
+};
+
+/// A share as a percentage without its sign.
+fn hundredths(share: f64) -> String {
+    signless(share * 100.0, 1)
+}
+
+fn thousandths(value: f64) -> String {
+    signless(value, 3)
 }
 
 impl Pivot<'_> {

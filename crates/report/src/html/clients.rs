@@ -505,6 +505,16 @@ fn spread_sentence(values: &[f64]) -> Option<String> {
     Some(sentence)
 }
 
+/// A client's name, and whether it is malicious.
+fn marked_name(row: &ClientRow, malicious: &BTreeSet<&str>) -> String {
+    let name = format::shortened(&row.client, 60);
+    if malicious.contains(row.client.as_str()) {
+        format!("{name} (malicious)")
+    } else {
+        name
+    }
+}
+
 fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
     let mut rows: Vec<&ClientRow> = clients.iter().collect();
     let mut title = String::new();
@@ -520,17 +530,9 @@ fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
     }
     let maybe =
         |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
-    let name = |row: &ClientRow| {
-        let name = format::shortened(&row.client, 60);
-        if malicious.contains(row.client.as_str()) {
-            format!("{name} (malicious)")
-        } else {
-            name
-        }
-    };
     let cells = |row: &&ClientRow| {
         vec![
-            name(row),
+            marked_name(row, malicious),
             format::count(u64::from(row.examples)),
             maybe(row.accuracy, format::percent),
             maybe(row.loss, format::plain),

@@ -282,14 +282,7 @@ impl Court {
         } else {
             "Kept and dropped, by client and round"
         };
-        let partly = self.step > 1 || self.summarises();
-        let legend = if by_weight {
-            ["the heaviest", "half of that", "no weight", "absent"]
-        } else if partly {
-            ["kept", "kept in part", "dropped", "absent"]
-        } else {
-            ["kept", "", "dropped", "absent"]
-        };
+        let legend = self.legend(by_weight);
         let attack = record
             .summary
             .as_ref()
@@ -315,6 +308,17 @@ impl Court {
             svg,
             note: note.to_owned(),
             ..Figure::default()
+        }
+    }
+
+    /// What a full, a partly full, a crossed and an absent cell mean.
+    fn legend(&self, by_weight: bool) -> [&'static str; 4] {
+        if by_weight {
+            ["the heaviest", "half of that", "no weight", "absent"]
+        } else if self.step > 1 || self.summarises() {
+            ["kept", "kept in part", "dropped", "absent"]
+        } else {
+            ["kept", "", "dropped", "absent"]
         }
     }
 
