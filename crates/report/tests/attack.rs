@@ -432,6 +432,14 @@ fn rules_that_leave_nobody_out_are_shown_for_what_they_do() {
             .contains("<dt>Malicious share of the aggregate</dt><dd>4.0 %")
     );
 
+    let rule = |record: &mut RunRecord, rule: &str| {
+        let summary = record.summary.as_mut().unwrap();
+        summary.aggregation.as_mut().unwrap().rule = rule.to_owned();
+    };
+    assert!(section_text.contains("a low weight is how it defends itself"));
+    rule(&mut weighed, "mean");
+    assert!(page(&weighed).contains("it is no defence"));
+
     let mut by_coordinate = weighed.clone();
     for verdict in &mut by_coordinate.verdicts {
         verdict.weight = None;

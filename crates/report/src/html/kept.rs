@@ -98,17 +98,31 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
     if by_weight {
         section.heading = "How much each client weighed";
     }
-    section.sentences.push(if by_weight {
-        "The rule leaves no reply out: it gives each a weight, and a low weight is how it defends itself.".to_owned()
-    } else {
-        "A robust rule leaves out updates that do not look like the others. Kept means that the reply went into the \
-         model, dropped that the rule left it out, absent that none came or none passed the server's checks."
-            .to_owned()
-    });
+    section
+        .sentences
+        .push(explanation(record, by_weight).to_owned());
     section.sentences.extend(court.sentence(by_weight));
     section.figures.push(court.figure(record, by_weight));
     section.tables.push(court.table(record));
     Some(section)
+}
+
+/// What a newcomer needs to read the picture.
+fn explanation(record: &RunRecord, by_weight: bool) -> &'static str {
+    let summary = record.summary.as_ref();
+    let rule = summary.and_then(|summary| Some(summary.aggregation.as_ref()?.rule.as_str()));
+    match (by_weight, rule) {
+        (true, Some("mean")) => {
+            "The mean uses every reply, whatever it holds: it is no defence. A weight is a reply's share of the mean."
+        }
+        (true, _) => {
+            "The rule leaves no reply out: it gives each a weight, and a low weight is how it defends itself."
+        }
+        (false, _) => {
+            "A robust rule leaves out updates that do not look like the others. Kept means that the reply went into the \
+             model, dropped that the rule left it out, absent that none came or none passed the server's checks."
+        }
+    }
 }
 
 /// Names of the clients that the record calls malicious, by whatever part of it.
