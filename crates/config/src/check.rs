@@ -69,7 +69,7 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     checks.model(&experiment.model);
     checks.train(&experiment.train);
     checks.server(&experiment.server);
-    checks.aggregation(&experiment.aggregation, &experiment.federation);
+    checks.aggregation(experiment);
     checks.sign_steps(experiment.aggregation.rule, experiment.server.optimizer);
     if let Some(attack) = &experiment.attack {
         checks.attack(attack, &experiment.federation);

@@ -133,6 +133,15 @@ impl Experiment {
         Ok(toml::to_string(self)?)
     }
 
+    /// Clients of the federation, attackers that come beside the others included; `None` if only the data say.
+    pub fn population(&self) -> Option<u32> {
+        let clients = self.federation.clients?;
+        Some(match &self.attack {
+            Some(attack) => attack.population(clients),
+            None => clients,
+        })
+    }
+
     /// SHA-256 of [`resolved_toml`](Self::resolved_toml), in hexadecimal.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub enum Purpose {
     Aggregate,
     /// The examples from which the server makes an update of its own, and its training.
     Root,
+    /// The examples of attackers that come beside the other clients.
+    Attackers,
 }
 
 impl Purpose {
@@ -40,6 +42,7 @@ impl Purpose {
             Self::Garble => 7,
             Self::Aggregate => 8,
             Self::Root => 9,
+            Self::Attackers => 10,
         }
     }
 }

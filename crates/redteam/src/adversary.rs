@@ -44,7 +44,7 @@ impl Adversary {
     /// The adversary of a run whose client i trains on the rows `clients[i]` of `train`.
     ///
     /// Who is malicious is the first M of a seeded permutation of the clients, so that with one seed a larger M only
-    /// adds to a smaller. The attack's seed is `run_seed` unless the config has its own.
+    /// adds to a smaller; the last M, if they come beside the others. The attack's seed is `run_seed` unless the config has its own.
     ///
     /// # Errors
     /// [`AttackError`] if the config contradicts itself or the data, leaves no honest client, or grants less knowledge
@@ -357,6 +357,10 @@ fn choose(config: &AttackConfig, seed: u64, clients: usize) -> Result<Vec<u32>, 
         });
     }
     let mut order: Vec<u32> = (0..clients as u32).collect();
+    if config.beside {
+        // They are the last to have joined.
+        return Ok(order.split_off(clients - malicious as usize));
+    }
     order.shuffle(&mut stream(seed, 0, None));
     order.truncate(malicious as usize);
     Ok(order)

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use cloister_config::Experiment;
-use cloister_data::{Partition, TrainTest};
+use cloister_data::{ClientShare, Partition, TrainTest};
 use cloister_nn::{InputShape, Model};
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{LearnerError, ProtocolError, TrainJob, Update, most_replies};
 use cloister_robust::Rule;
-use rand::seq::SliceRandom;
+use rand::seq::{SliceRandom, index};
 
 use crate::error::SimError;
 
@@ -56,6 +56,11 @@ impl Federation {
             Rule::Fltrust => take_root(&mut partition, aggregation.root_examples(), &streams),
             _ => Vec::new(),
         };
+        if let Some(attack) = experiment.attack.as_ref().filter(|attack| attack.beside) {
+            let streams = Streams::new(attack.seed.unwrap_or(experiment.seed));
+            let count = attack.clients.unwrap_or(0);
+            join_attackers(&mut partition, count, data.train.len(), &streams);
+        }
         let replies = most_replies(&experiment.federation, partition.clients.len() as u32);
         aggregation
             .check_rows(replies as usize)
@@ -163,4 +168,22 @@ fn take_root(partition: &mut Partition, count: usize, streams: &Streams) -> Vec<
     }
     root.sort_unstable();
     root
+}
+
+/// Adds `count` clients, each with as many rows, drawn at random from all, as a client has on average.
+fn join_attackers(partition: &mut Partition, count: u32, rows: usize, streams: &Streams) {
+    let owned: usize = partition.clients.iter().map(|share| share.rows.len()).sum();
+    let amount = owned.div_ceil(partition.clients.len().max(1)).min(rows);
+    for attacker in 0..count {
+        let mut rng = streams.stream(Purpose::Attackers, 0, attacker);
+        let mut drawn: Vec<u32> = index::sample(&mut rng, rows, amount)
+            .into_iter()
+            .map(|row| row as u32)
+            .collect();
+        drawn.sort_unstable();
+        partition.clients.push(ClientShare {
+            name: format!("attacker-{}", attacker + 1),
+            rows: drawn,
+        });
+    }
 }

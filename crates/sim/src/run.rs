@@ -29,6 +29,9 @@ use crate::federation::Federation;
 use crate::results;
 use crate::unattacked::{self, UnattackedRun};
 
+/// The kind of the event of a run that has no unattacked one to be compared with.
+const NO_COMPARISON: &str = "unattacked";
+
 /// The final model in a run folder.
 const MODEL: &str = "model.safetensors";
 
@@ -346,7 +349,16 @@ impl<'a> Run<'a> {
             Some(run) => Some(run.clone()),
             None if self.attackers.is_some() => {
                 observe(&SimEvent::BaselineStarted { name: "unattacked" });
-                unattacked::run(self.federation, self.options)?
+                match unattacked::run(self.federation, self.options) {
+                    // Without the attackers beside them, the clients can be too few for the rule.
+                    Err(SimError::Protocol(error)) => {
+                        let message = format!("cannot be run: {error}");
+                        let event = Event::new(self.server.round(), NO_COMPARISON, message);
+                        self.writer.event(&event)?;
+                        None
+                    }
+                    other => other?,
+                }
             }
             None => None,
         };

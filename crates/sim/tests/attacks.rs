@@ -213,6 +213,32 @@ fn root_examples_belong_to_no_client() {
     assert!(summary.final_.accuracy.unwrap() > 0.5, "{summary:?}");
 }
 
+#[test]
+fn attackers_may_come_beside_the_clients_of_the_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = experiment(&format!(
+        "{TEN}attack = {{ kind = \"sign-flip\", clients = 4, beside = true }}\n"
+    ));
+    let federation = Federation::load(&experiment).unwrap();
+    assert_eq!(federation.clients(), 14);
+    let out = folder.path().join("run");
+    let attack = go(&experiment, &options(&out, 2))
+        .summary
+        .unwrap()
+        .attack
+        .unwrap();
+    assert_eq!((attack.clients, attack.of), (4, 14));
+    assert_eq!(
+        attack.names,
+        ["attacker-1", "attacker-2", "attacker-3", "attacker-4"]
+    );
+    let twin = RunRecord::read(&out.join("unattacked"))
+        .unwrap()
+        .summary
+        .unwrap();
+    assert_eq!(twin.data.clients, 10);
+}
+
 /// One unattacked run for all cells that share it, and the impact in the table.
 #[test]
 fn the_cells_of_a_sweep_share_their_unattacked_run() {

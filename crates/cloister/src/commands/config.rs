@@ -65,7 +65,7 @@ fn check(config: &Path, overrides: &[String]) -> Result<String> {
 /// How likely the cohort of a round is to hold more malicious clients than the rule is told to withstand.
 fn odds(experiment: &Experiment) -> Option<String> {
     const RARE: f64 = 1e-6;
-    let clients = experiment.federation.clients?;
+    let clients = experiment.population()?;
     let malicious = experiment.attack.as_ref()?.malicious(clients);
     let aggregation = &experiment.aggregation;
     let byzantine = aggregation.byzantine;

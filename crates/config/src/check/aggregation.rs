@@ -1,16 +1,18 @@
 //! `[aggregation]`: what the rule needs of a cohort.
 
-use cloister_protocol::{FederationConfig, ServerOptimizerKind, most_replies};
-use cloister_robust::{AggregationConfig, RobustError, Rule};
+use cloister_protocol::{ServerOptimizerKind, most_replies};
+use cloister_robust::{RobustError, Rule};
 
 use super::Checks;
+use crate::experiment::Experiment;
 
 impl Checks {
-    pub(super) fn aggregation(
-        &mut self,
-        aggregation: &AggregationConfig,
-        federation: &FederationConfig,
-    ) {
+    pub(super) fn aggregation(&mut self, experiment: &Experiment) {
+        let Experiment {
+            aggregation,
+            federation,
+            ..
+        } = experiment;
         match aggregation.check_parameters() {
             Ok(()) => {}
             Err(RobustError::Parameter {
@@ -37,7 +39,7 @@ impl Checks {
                 "has no effect on rule = \"mean\", which one malicious client can move anywhere",
             );
         }
-        let Some(clients) = federation.clients.filter(|clients| *clients > 0) else {
+        let Some(clients) = experiment.population().filter(|clients| *clients > 0) else {
             return;
         };
         let replies = most_replies(federation, clients);

@@ -18,13 +18,20 @@ impl Checks {
             ),
             (None, Some(fraction)) => self.chance("attack.fraction", fraction),
             (Some(count), None) => {
-                if let Some(clients) = federation.clients.filter(|clients| count > *clients) {
+                let among = federation.clients.filter(|_| !attack.beside);
+                if let Some(clients) = among.filter(|clients| count > *clients) {
                     self.refuse(
                         "attack.clients",
                         format!("{count} malicious clients among {clients}"),
                     );
                 }
             }
+        }
+        if attack.beside && attack.clients.is_none() {
+            self.refuse(
+                "attack.beside",
+                "needs attack.clients: a share of which clients would it be?",
+            );
         }
         if attack.start_round == 0 {
             self.refuse("attack.start_round", "must be at least 1, found 0");
