@@ -115,7 +115,7 @@ fn reduce_stretch<T: Scalar>(
 }
 
 /// Fills a block; gives the largest magnitude of any value.
-struct Fill<'a, 'b, 'v, T> {
+struct Fill<'a, 'b, 'v, T: Scalar> {
     rows: &'a Rows<'b, 'v, T>,
     columns: Range<usize>,
     raw: &'a mut [T],

@@ -19,7 +19,7 @@ const MOST_BRANCHINGS: u64 = 2_000_000;
 /// [`RobustError::TooLong`] after [`MOST_BRANCHINGS`].
 pub(crate) fn least_diameter(points: &Points, byzantine: usize) -> Result<Choice, RobustError> {
     let (count, distances) = (points.count(), points.distances());
-    let mut search = Search { branchings: 0 };
+    let mut search = Search::new(MOST_BRANCHINGS);
     let chosen = search.least(distances, count, byzantine);
     let Some(chosen) = chosen else {
         return Err(RobustError::TooLong {
@@ -39,9 +39,17 @@ pub(crate) fn least_diameter(points: &Points, byzantine: usize) -> Result<Choice
 /// A search, and how far it went. Its functions give `None` when it is given up.
 struct Search {
     branchings: u64,
+    most: u64,
 }
 
 impl Search {
+    fn new(most: u64) -> Self {
+        Self {
+            branchings: 0,
+            most,
+        }
+    }
+
     fn least(&mut self, distances: &Square, count: usize, byzantine: usize) -> Option<Vec<usize>> {
         let mut thresholds = vec![0.0];
         for i in 0..count {
@@ -94,7 +102,7 @@ impl Search {
     /// Whether removing at most `most` points ends all conflicts.
     fn coverable(&mut self, conflicts: &mut Conflicts, most: usize) -> Option<bool> {
         self.branchings += 1;
-        if self.branchings > MOST_BRANCHINGS {
+        if self.branchings > self.most {
             return None;
         }
         let mut removed = Vec::new();
@@ -225,5 +233,55 @@ impl Conflicts {
             self.pairs += 1;
         }
         self.present[point] = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distances without any structure: a fixed linear congruential sequence.
+    fn scattered(count: usize) -> Square {
+        let mut state = 1_u64;
+        let mut distances = Square::zeros(count);
+        for i in 0..count {
+            for j in 0..i {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                let distance = (state >> 40) as f64;
+                distances.row_mut(i)[j] = distance;
+                distances.row_mut(j)[i] = distance;
+            }
+        }
+        distances
+    }
+
+    #[test]
+    fn finds_what_enumeration_finds() {
+        for (count, byzantine) in [(1, 0), (3, 1), (8, 3), (13, 6), (16, 4)] {
+            let distances = scattered(count);
+            let mut best = (f64::INFINITY, Vec::new());
+            for bits in 0..1_u32 << count {
+                let set: Vec<usize> = (0..count).filter(|i| bits >> i & 1 == 1).collect();
+                if set.len() == count - byzantine {
+                    let pairs = set.iter().flat_map(|&i| set.iter().map(move |&j| (i, j)));
+                    let widest = pairs.map(|(i, j)| distances.at(i, j)).fold(0.0, f64::max);
+                    if widest < best.0 || (widest == best.0 && set < best.1) {
+                        best = (widest, set);
+                    }
+                }
+            }
+            let found = Search::new(u64::MAX).least(&distances, count, byzantine);
+            assert_eq!(found, Some(best.1), "{count} rows, f = {byzantine}");
+        }
+    }
+
+    #[test]
+    fn gives_up_after_its_steps() {
+        let distances = scattered(60);
+        let mut search = Search::new(20);
+        assert_eq!(search.least(&distances, 60, 29), None);
+        assert_eq!(search.branchings, 21);
     }
 }

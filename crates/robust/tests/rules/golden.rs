@@ -2,10 +2,9 @@
 //! equal to byzfl 0.0.11 within 2e-16 where byzfl has the rule.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod common;
-
 use cloister_robust::{AggregationConfig, Before, Rule, Start};
-use common::{config, run};
+
+use crate::common::{config, run};
 
 /// The matrix: `sin(2.2 i + 0.9 j) + 0.2 i` in nine rows, then a line and a constant.
 fn rows() -> Vec<Vec<f64>> {
