@@ -340,14 +340,14 @@ fn the_page_of_an_attacked_run_says_what_was_done_and_what_came_of_it() {
     let page = page(&attacked());
     let attack = section(&page, "Attack and defence");
     for part in [
-        "1 of 4 clients (evil) is malicious from round 3 on, chosen by seed 9. The attack: label-flip.",
+        "Malicious clients: evil (1 of 4, chosen by seed 9), from round 3 on. The attack: label-flip.",
         "Malicious clients call every seven a one.",
         "by the rule krum, told to withstand 1 malicious reply a round; before it, nnm, then bucketing.",
         "The same run without the attack ends at a test accuracy of 95.0 %, this one at 80.0 %.",
         "15.0 points lost",
         "best against best: 10.0 points lost",
-        "<dd>33.3 %<small>2 of 6 that passed",
-        "<dd>100.0 %<small>15 of 15 that passed",
+        "<dd>0.0 %<small>0 of 4 that passed the server's checks since the attack began",
+        "<dd>100.0 %<small>10 of 10 that passed",
         "<dt>Attack success</dt><dd>12.5 %<small>of test examples with the trigger are taken for class 1",
         "<dt>Source recall</dt><dd>75.0 %<small>of class 7 are still recognised",
         "<dt>Training fails</dt><dd>never",
@@ -372,7 +372,7 @@ fn the_page_shows_whom_the_rule_kept_the_malicious_first() {
     let page = page(&attacked());
     let kept = section(&page, "Whom the rule kept");
     assert!(kept.contains(
-        "It kept 33.3 % of the malicious clients' replies and 100.0 % of the honest ones'."
+        "From round 3 on it kept 0.0 % of the malicious clients' replies and 100.0 % of the honest ones'."
     ));
     let places: Vec<usize> = [
         "1 malicious client<",

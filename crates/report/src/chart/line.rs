@@ -143,13 +143,13 @@ impl LineChart<'_> {
             svg.label("tick", (left - 7.0, y.at(*tick) + 4.0), "end", label);
         }
         self.draw_x_axis(&mut svg, &x, left, x_high);
-        self.draw_start(&mut svg, &x, (x_low, x_high));
         for series in self.series {
             series.draw_band(&mut svg, &x, &y);
         }
         for series in self.series {
             series.draw(&mut svg, &x, &y, self);
         }
+        self.draw_start(&mut svg, &x, (x_low, x_high));
         for &mark in self.marks {
             let (at, bottom) = (x.at(mark), HEIGHT - BOTTOM);
             svg.raw(format_args!(

@@ -233,7 +233,8 @@ const MALICIOUS_USED: Measure = Measure {
     of: |cell| cell.malicious_used,
     words: hundredths,
     bad: true,
-    note: "Replies of malicious clients that the rule used, of those that passed the server's checks.",
+    note: "Replies of malicious clients that the rule used, of those that passed the server's checks: all of them for rules \
+           that leave no reply out as a whole.",
 };
 
 /// A share as a percentage without its sign.
@@ -295,6 +296,11 @@ impl Pivot<'_> {
             Place::Failed => "failed".to_owned(),
             Place::Nothing => "\u{2013}".to_owned(),
         }
+    }
+
+    /// Whether a cell can be the mean of several runs.
+    pub(crate) fn repeats(&self) -> bool {
+        self.comparison.cells.iter().any(|cell| cell.runs.len() > 1)
     }
 
     /// Whether a place has a star.

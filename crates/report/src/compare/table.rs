@@ -368,7 +368,8 @@ fn left_out_text(names: &[String]) -> String {
 
 /// One figure's tables, a heading over all and the settings over each.
 fn pivot_text(pivot: &Pivot<'_>, measure: &Measure) -> String {
-    let mut text = format!("\n {} (means)\n", measure.heading);
+    let means = if pivot.repeats() { " (means)" } else { "" };
+    let mut text = format!("\n {}{means}\n", measure.heading);
     for (block, title) in pivot.blocks.iter().enumerate() {
         if !pivot.shows(measure, block) {
             continue;

@@ -54,21 +54,27 @@ fn attack_sentences(attack: &AttackInfo) -> Vec<String> {
         .take(MOST_NAMES)
         .map(|name| format::shortened(name, 40))
         .collect();
-    let names = match (names.is_empty(), attack.names.len() > MOST_NAMES) {
-        (true, _) => String::new(),
-        (false, false) => format!(" ({})", names.join(", ")),
-        (false, true) => format!(" ({}, \u{2026})", names.join(", ")),
-    };
     let when = match attack.start_round {
         0 | 1 => "from the first round on".to_owned(),
         round => format!("from round {round} on"),
     };
-    let who = format!(
-        "{} of {}{names} {} malicious {when}, chosen by seed {}. The attack: {}.",
+    let count = format!(
+        "{} of {}",
         format::count(u64::from(attack.clients)),
-        counted(u64::from(attack.of), "client", "clients"),
-        if attack.clients == 1 { "is" } else { "are" },
-        attack.seed,
+        format::count(u64::from(attack.of))
+    );
+    let seed = attack.seed;
+    let more = if attack.names.len() > MOST_NAMES {
+        ", \u{2026}"
+    } else {
+        ""
+    };
+    let whom = match names.join(", ").as_str() {
+        "" => format!("{count}, chosen by seed {seed}"),
+        names => format!("{names}{more} ({count}, chosen by seed {seed})"),
+    };
+    let who = format!(
+        "Malicious clients: {whom}, {when}. The attack: {}.",
         attack.kind
     );
     let mut sentences = vec![who];
@@ -165,16 +171,24 @@ fn impact_tile(record: &RunRecord, attack: &AttackInfo) -> Option<Tile> {
 
 /// How many of the replies the rule used, malicious and honest; or how much they weighed, where none is left out.
 fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
-    let judged = || record.rounds.iter().filter(|row| row.kept.is_some());
+    // Before the attack begins its clients are as honest as the others.
+    let start = attack.map_or(0, |attack| attack.start_round);
+    let rows = || record.rounds.iter().filter(|row| row.round >= start);
+    let judged = || rows().filter(|row| row.kept.is_some());
     let sum = |field: fn(&RoundRow) -> u32| judged().map(|row| u64::from(field(row))).sum::<u64>();
     let kept = sum(|row| row.kept.unwrap_or(0));
     let accepted = sum(|row| row.accepted);
     let malicious = sum(|row| row.malicious.unwrap_or(0));
     let malicious_kept = sum(|row| row.malicious_kept.unwrap_or(0));
     let all_kept = accepted > 0 && kept == accepted;
-    if let Some(tile) = weight_tile(record).filter(|_| all_kept) {
+    if let Some(tile) = weight_tile(record, start).filter(|_| all_kept) {
         return vec![tile];
     }
+    let since = if start > 1 {
+        " since the attack began"
+    } else {
+        ""
+    };
     let tile = |name, kept: u64, accepted: u64| {
         let share = format::percent(kept as f64 / accepted.max(1) as f64);
         let (value, note) = match accepted {
@@ -189,7 +203,7 @@ fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
             _ => (
                 share,
                 format!(
-                    "{} of {} that passed the server's checks",
+                    "{} of {} that passed the server's checks{since}",
                     format::count(kept),
                     format::count(accepted)
                 ),
@@ -200,7 +214,11 @@ fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
     let known = attack.is_some() || record.rounds.iter().any(|row| row.malicious.is_some());
     let mut tiles = Vec::new();
     if let Some(attack) = attack {
-        let (kept, accepted) = (attack.malicious_kept, attack.malicious_accepted);
+        let (kept, accepted) = if rows().any(|row| row.malicious.is_some()) {
+            (malicious_kept, malicious)
+        } else {
+            (attack.malicious_kept, attack.malicious_accepted)
+        };
         tiles.push(tile("Malicious updates used", kept, accepted));
     }
     if accepted > 0 && known {
@@ -216,12 +234,13 @@ fn kept_tiles(record: &RunRecord, attack: Option<&AttackInfo>) -> Vec<Tile> {
     tiles
 }
 
-/// The malicious part of the aggregate, on average.
-fn weight_tile(record: &RunRecord) -> Option<Tile> {
+/// The malicious part of the aggregate, on average from round `start` on.
+fn weight_tile(record: &RunRecord, start: u32) -> Option<Tile> {
     let mean = |value: fn(&RoundRow) -> Option<f64>| {
         let values: Vec<f64> = record
             .rounds
             .iter()
+            .filter(|row| row.round >= start)
             .filter_map(value)
             .filter(|value| value.is_finite())
             .collect();
@@ -398,6 +417,14 @@ fn share_figure(record: &RunRecord) -> Option<Figure> {
     let span = rows.last()?.round.saturating_sub(rows.first()?.round);
     let step = kept::round_bins(span, MOST_POINTS);
     let weighed = rows.iter().any(|row| row.malicious_weight.is_some());
+    if !weighed
+        && rows
+            .iter()
+            .all(|row| row.kept.is_none_or(|kept| kept == row.accepted))
+    {
+        // A rule that leaves no reply out as a whole: both curves would be one.
+        return None;
+    }
     let used = binned(&rows, step, |row| {
         if weighed {
             return Some((row.malicious_weight?, 1.0));

@@ -43,9 +43,12 @@ fn section(pivot: &Pivot<'_>, measure: &Measure, first: bool) -> Option<Section>
     } else {
         ""
     };
-    let mut notes = vec![format!(
-        "{shade}{scale}; cells hold means over the seeds, the pointer shows their spread."
-    )];
+    let means = if pivot.repeats() {
+        "; cells hold means over the seeds, the pointer shows their spread"
+    } else {
+        ""
+    };
+    let mut notes = vec![format!("{shade}{scale}{means}.")];
     if first && pivot.refuses(measure) {
         notes.push(
             "Refused: the rule cannot work with that many malicious clients among so few replies; the reasons are below."

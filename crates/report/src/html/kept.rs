@@ -62,6 +62,8 @@ struct Judged {
     name: String,
     columns: Vec<Tally>,
     all: Tally,
+    /// The part of `all` since the attack began.
+    since: Tally,
     malicious: bool,
 }
 
@@ -72,6 +74,8 @@ struct Court {
     known: bool,
     first: u32,
     step: u32,
+    /// The round in which the attack begins; 0 without one.
+    start: u32,
 }
 
 pub(super) fn section(record: &RunRecord) -> Option<Section> {
@@ -163,6 +167,11 @@ impl Court {
         let last = rounds().max().unwrap_or(first);
         let step = round_bins(last - first, COLUMNS);
         let columns = ((last - first) / step + 1) as usize;
+        let attack = record
+            .summary
+            .as_ref()
+            .and_then(|summary| summary.attack.as_ref());
+        let start = attack.map_or(0, |attack| attack.start_round);
         let malicious = malicious_names(record);
         let mut known = !malicious.is_empty();
         let mut clients: Vec<Judged> = Vec::new();
@@ -178,6 +187,7 @@ impl Court {
                     name: name.to_owned(),
                     columns: Vec::new(),
                     all: Tally::default(),
+                    since: Tally::default(),
                     malicious: malicious.contains(name),
                 });
                 clients.len() - 1
@@ -193,12 +203,16 @@ impl Court {
             client.columns.resize(columns, Tally::default());
             client.columns[((verdict.round - first) / step) as usize].add(verdict);
             client.all.add(verdict);
+            if verdict.round >= start {
+                client.since.add(verdict);
+            }
         }
         Self {
             clients,
             known,
             first,
             step,
+            start,
         }
     }
 
@@ -210,6 +224,7 @@ impl Court {
             .unwrap_or(0)
     }
 
+    /// All of a kind of client, since the attack began.
     fn total(&self, malicious: bool) -> Tally {
         let mut total = Tally::default();
         for client in self
@@ -217,7 +232,7 @@ impl Court {
             .iter()
             .filter(|client| client.malicious == malicious)
         {
-            total.join(&client.all);
+            total.join(&client.since);
         }
         total
     }
@@ -251,10 +266,14 @@ impl Court {
             ));
         }
         let words = |tally: &Tally| tally.share().map(format::percent);
+        let it = match self.start {
+            0 | 1 => "It".to_owned(),
+            round => format!("From round {round} on it"),
+        };
         Some(match (words(&malicious), words(&honest)) {
             (Some(malicious), Some(honest)) => {
                 format!(
-                    "It kept {malicious} of the malicious clients' replies and {honest} of the honest ones'."
+                    "{it} kept {malicious} of the malicious clients' replies and {honest} of the honest ones'."
                 )
             }
             (None, Some(honest)) => {
@@ -263,7 +282,7 @@ impl Court {
                 )
             }
             (Some(malicious), None) => {
-                format!("It kept {malicious} of the malicious clients' replies.")
+                format!("{it} kept {malicious} of the malicious clients' replies.")
             }
             (None, None) => return None,
         })
