@@ -3,8 +3,22 @@
 //! The rows come in blocks of [`LANES`] columns, so that a block of n rows stays near the processor and every step works
 //! on whole vectors of columns. Values must be finite: that is for the caller to check.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
 use crate::error::RobustError;
+use crate::kernels;
 use crate::scalar::Scalar;
+
+use lanes::{Reduce, Score};
+use network::{Exchange, Need};
+
+pub(crate) mod keys;
+mod lanes;
+mod network;
+mod select;
 
 /// Columns of a block.
 pub const LANES: usize = 64;
@@ -39,11 +53,19 @@ pub enum Kind {
     },
 }
 
+/// Most rows that a network sorts; more are taken column by column with a selection, in time linear in n.
+const NETWORK_ROWS: usize = 512;
+
+/// Bytes of the rows that a network works on: they should stay in the first cache.
+const CACHE: usize = 32 << 10;
+
 /// How to reduce blocks of n rows; made once, used for every block and by all threads.
 #[derive(Clone, Debug)]
 pub struct Plan {
     kind: Kind,
     n: usize,
+    /// Empty where selection is used.
+    exchanges: Vec<Exchange>,
 }
 
 impl Plan {
@@ -93,7 +115,12 @@ impl Plan {
                 }
             }
         }
-        Ok(Self { kind, n })
+        let exchanges = if n <= NETWORK_ROWS {
+            network::network(&needs(kind, n))
+        } else {
+            Vec::new()
+        };
+        Ok(Self { kind, n, exchanges })
     }
 
     /// Number of rows that it reduces.
@@ -103,7 +130,7 @@ impl Plan {
 
     /// Reduces the first `out.len()` columns of `block` into `out`. With `scores` (n entries), adds to entry i the squared
     /// distance of row i to the result over those columns, or the number of signs that agree with the result's
-    /// ([`Kind::SignMajority`]). The block's rows are unspecified afterwards.
+    /// ([`Kind::SignMajority`]). The block's rows stay as they are.
     ///
     /// # Panics
     /// If the block or `scores` has not n rows, or `out` is longer than [`LANES`].
@@ -113,68 +140,81 @@ impl Plan {
         out: &mut [T],
         scores: Option<&mut [f64]>,
     ) {
-        assert!(block.n == self.n && out.len() <= LANES, "sizes of a block");
-        for (column, out) in out.iter_mut().enumerate() {
-            let mut values: Vec<T> = (0..self.n).map(|row| block.row(row)[column]).collect();
-            values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-            *out = self.reduce_sorted(&values);
+        assert!(
+            block.n == self.n && out.len() <= LANES,
+            "a block of {} rows and {} columns does not fit a plan for {} rows",
+            block.n,
+            out.len(),
+            self.n
+        );
+        let bytes = self.n * size_of::<T>();
+        if self.selects() {
+            select::reduce(self.kind, block, out);
+        } else if bytes * LANES <= CACHE {
+            self.reduce_columns::<T, LANES>(block, out);
+        } else if bytes * 32 <= CACHE {
+            self.reduce_columns::<T, 32>(block, out);
+        } else {
+            self.reduce_columns::<T, 16>(block, out);
         }
         if let Some(scores) = scores {
             assert_eq!(scores.len(), self.n, "one score a row");
-            for (row, score) in scores.iter_mut().enumerate() {
-                for (&value, &out) in block.row(row).iter().zip(out.iter()) {
-                    let (value, out): (f64, f64) = (value.into(), out.into());
-                    *score += match self.kind {
-                        Kind::SignMajority { .. } => f64::from(u8::from(sign(value) == sign(out))),
-                        _ => (value - out) * (value - out),
-                    };
-                }
-            }
+            let (rows, _) = block.values.as_chunks::<LANES>();
+            kernels::call(Score {
+                kind: self.kind,
+                rows,
+                result: out,
+                scores,
+            });
         }
     }
 
-    fn reduce_sorted<T: Scalar>(&self, values: &[T]) -> T {
-        let mean = |values: &[T]| {
-            let sum = values.iter().fold(T::default(), |sum, &v| sum + v);
-            sum / T::of(values.len() as f64)
-        };
-        match self.kind {
-            Kind::Median => mean(&values[(self.n - 1) / 2..=self.n / 2]),
-            Kind::TrimmedMean { trim } => mean(&values[trim..self.n - trim]),
-            Kind::Meamed { keep } => {
-                let centre = mean(&values[(self.n - 1) / 2..=self.n / 2]);
-                mean(nearest(values, centre, keep))
-            }
-            Kind::Phocas { trim, keep } => {
-                let centre = mean(&values[trim..self.n - trim]);
-                mean(nearest(values, centre, keep))
-            }
-            Kind::SignMajority { step } => {
-                let sum: i64 = values.iter().map(|&v| sign(v.into())).sum();
-                T::of(step * sum.signum() as f64)
-            }
+    fn selects(&self) -> bool {
+        self.n > NETWORK_ROWS && !matches!(self.kind, Kind::SignMajority { .. })
+    }
+
+    /// Reduces W columns at a time.
+    fn reduce_columns<T: Scalar, const W: usize>(&self, block: &mut Block<T>, out: &mut [T]) {
+        block.keys.resize(self.n * W, T::Key::default());
+        for (part, out) in out.chunks_mut(W).enumerate() {
+            let result = kernels::call(Reduce {
+                kind: self.kind,
+                exchanges: &self.exchanges,
+                rows: block.values.as_chunks().0,
+                from: part * W,
+                keys: block.keys.as_chunks_mut::<W>().0,
+            });
+            out.copy_from_slice(&result[..out.len()]);
         }
     }
 }
 
-/// The `keep` of the sorted values that are nearest to `centre`; of two at equal distance, the lower.
-fn nearest<T: Scalar>(values: &[T], centre: T, keep: usize) -> &[T] {
-    let mut start = 0;
-    while start + keep < values.len() && centre - values[start] > values[start + keep] - centre {
-        start += 1;
-    }
-    &values[start..start + keep]
-}
-
-fn sign(value: f64) -> i64 {
-    i64::from(value > 0.0) - i64::from(value < 0.0)
+/// What the sums after the network read of each wire.
+fn needs(kind: Kind, n: usize) -> Vec<Need> {
+    let middle = (n - 1) / 2..n / 2 + 1;
+    let kept = |trim: usize| trim..n - trim;
+    // Ranks that some windows of `keep` hold and others do not: their values are compared.
+    let contested = |keep: usize, rank: usize| rank < n - keep || rank >= keep;
+    let need = |rank: usize| match kind {
+        Kind::Median if middle.contains(&rank) => Need::Rank,
+        Kind::Median => Need::Set(0),
+        Kind::TrimmedMean { trim } => Need::Set(u8::from(kept(trim).contains(&rank))),
+        Kind::Meamed { keep } if contested(keep, rank) || middle.contains(&rank) => Need::Rank,
+        Kind::Meamed { .. } => Need::Set(0),
+        Kind::Phocas { keep, .. } if contested(keep, rank) => Need::Rank,
+        Kind::Phocas { trim, .. } => Need::Set(u8::from(kept(trim).contains(&rank))),
+        Kind::SignMajority { .. } => Need::Set(0),
+    };
+    (0..n).map(need).collect()
 }
 
 /// n rows of [`LANES`] columns, to be filled and reduced again and again.
 #[derive(Clone, Debug)]
-pub struct Block<T> {
+pub struct Block<T: Scalar> {
     n: usize,
     values: Vec<T>,
+    /// Where columns are sorted.
+    keys: Vec<T::Key>,
 }
 
 impl<T: Scalar> Block<T> {
@@ -183,6 +223,7 @@ impl<T: Scalar> Block<T> {
         Self {
             n,
             values: vec![T::default(); n * LANES],
+            keys: Vec::new(),
         }
     }
 
@@ -201,8 +242,102 @@ impl<T: Scalar> Block<T> {
         &mut self.values[row * LANES..(row + 1) * LANES]
     }
 
+    /// Copies columns `columns` (at most [`LANES`]) of the rows.
+    ///
+    /// # Panics
+    /// If there are not n rows, or a row has not these columns.
+    pub fn copy_from(&mut self, rows: &[&[T]], columns: Range<usize>) {
+        assert_eq!(rows.len(), self.n, "rows of a block");
+        let (to, _) = self.values.as_chunks_mut::<LANES>();
+        for (to, row) in to.iter_mut().zip(rows) {
+            let row = &row[columns.clone()];
+            match <&[T; LANES]>::try_from(row) {
+                Ok(row) => *to = *row,
+                Err(_) => to[..row.len()].copy_from_slice(row),
+            }
+        }
+    }
+
     /// All rows, one after the other: row i begins at i x [`LANES`].
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.values
     }
+}
+
+/// The result of `plan` over whole rows, which must be finite. Adds to `scores` (n entries) as [`Plan::reduce`] does.
+/// The columns are dealt to `threads` threads in parts that do not depend on their number; nor do the bits.
+///
+/// # Errors
+/// [`RobustError::Length`] if there are not as many rows and scores as planned, or a row is not as long as `out`.
+pub fn apply<T: Scalar>(
+    plan: &Plan,
+    rows: &[&[T]],
+    threads: usize,
+    out: &mut [T],
+    scores: Option<&mut [f64]>,
+) -> Result<(), RobustError> {
+    let check = |what: &dyn Fn() -> String, expected: usize, got: usize| {
+        if expected == got {
+            return Ok(());
+        }
+        let what = what();
+        Err(RobustError::Length {
+            what,
+            expected,
+            got,
+        })
+    };
+    check(&|| "the set of rows".to_owned(), plan.n, rows.len())?;
+    for (at, row) in rows.iter().enumerate() {
+        check(&|| format!("row {at}"), out.len(), row.len())?;
+    }
+    if let Some(scores) = &scores {
+        check(&|| "the set of scores".to_owned(), plan.n, scores.len())?;
+    }
+    let part = part_length(out.len());
+    let wanted = scores.is_some();
+    let reduce = |(at, out): (usize, &mut [T])| reduce_part(plan, rows, at * part, out, wanted);
+    let partial: Vec<Vec<f64>> = match workers(threads) {
+        Some(pool) => pool.install(|| out.par_chunks_mut(part).enumerate().map(reduce).collect()),
+        None => out.chunks_mut(part).enumerate().map(reduce).collect(),
+    };
+    if let Some(scores) = scores {
+        for part in partial {
+            for (score, part) in scores.iter_mut().zip(part) {
+                *score += part;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pool, or `None` for the caller's own thread.
+fn workers(threads: usize) -> Option<ThreadPool> {
+    if threads < 2 {
+        return None;
+    }
+    ThreadPoolBuilder::new().num_threads(threads).build().ok()
+}
+
+/// Columns of a part: enough that starting one costs nothing, few enough that many threads are busy, and at most some
+/// hundred parts.
+fn part_length(d: usize) -> usize {
+    d.div_ceil(512).next_multiple_of(LANES).max(64 * LANES)
+}
+
+fn reduce_part<T: Scalar>(
+    plan: &Plan,
+    rows: &[&[T]],
+    from: usize,
+    out: &mut [T],
+    wanted: bool,
+) -> Vec<f64> {
+    let mut block = Block::new(plan.n);
+    let mut scores = vec![0.0; if wanted { plan.n } else { 0 }];
+    for (at, out) in out.chunks_mut(LANES).enumerate() {
+        let start = from + at * LANES;
+        block.copy_from(rows, start..start + out.len());
+        plan.reduce(&mut block, out, wanted.then_some(&mut scores[..]));
+    }
+    scores
 }

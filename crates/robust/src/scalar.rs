@@ -3,6 +3,8 @@
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
+use crate::coordinate::keys::Keyed;
+
 /// `f32` (updates) or `f64` (matrices of other programs, and the reference values of the tests).
 pub trait Scalar:
     Copy
@@ -19,6 +21,7 @@ pub trait Scalar:
     + Mul<Output = Self>
     + Div<Output = Self>
     + Neg<Output = Self>
+    + Keyed
     + sealed::Sealed
     + 'static
 {

@@ -1,7 +1,7 @@
 //! HDBSCAN* on a matrix of distances (Campello, Moulavi, Sander 2013; Campello, Moulavi, Zimek, Sander 2015).
 //!
 //! Mutual reachability, its minimum spanning tree, the tree of merges, condensed to clusters of a least size, and the
-//! clusters with the greatest excess of mass; the whole set may be one cluster. As scikit-learn 1.5 with
+//! clusters with the greatest excess of mass; the whole set may be one cluster. As scikit-learn with
 //! `metric="precomputed", allow_single_cluster=True`, except that distances of 0 are taken as 1e-300 (so that the mass
 //! of copies is finite) and that equal distances merge in a fixed order.
 
