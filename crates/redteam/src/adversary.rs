@@ -29,6 +29,8 @@ pub struct Adversary {
     malicious: Vec<bool>,
     source: Option<u32>,
     target: Option<u32>,
+    /// Names of the classes.
+    classes: Vec<String>,
     trigger: Option<Trigger>,
     /// Training sets of the malicious clients that have examples, where they do not depend on the model.
     poisoned: BTreeMap<u32, Poisoned>,
@@ -81,6 +83,7 @@ impl Adversary {
             malicious,
             source,
             target,
+            classes: train.classes().to_vec(),
             trigger,
             poisoned: BTreeMap::new(),
             memory: Memory::default(),
@@ -232,19 +235,24 @@ impl Adversary {
             AttackKind::DynamicLabelFlip => {
                 "train on the labels that the model finds least likely".to_owned()
             }
-            kind => format!(
-                "plant a trigger for class {} ({})",
-                self.target.unwrap_or(0),
-                kind.name()
-            ),
+            kind => {
+                let target = self.named(self.target.unwrap_or(0));
+                format!("plant a trigger for {target} ({})", kind.name())
+            }
         }
     }
 
     fn flips(&self) -> String {
-        let number = |class: Option<u32>| class.map(|class| class.to_string());
-        let from = number(self.source).unwrap_or_else(|| "all".to_owned());
-        let to = number(self.target).unwrap_or_else(|| "the mirror image".to_owned());
-        format!("class {from} to {to}")
+        let all = || "all classes".to_owned();
+        let from = self.source.map_or_else(all, |class| self.named(class));
+        let mirror = || "class C - 1 - c for c".to_owned();
+        let to = self.target.map_or_else(mirror, |class| self.named(class));
+        format!("{from} to {to}")
+    }
+
+    fn named(&self, class: u32) -> String {
+        let name = self.classes.get(class as usize).map_or("", String::as_str);
+        format!("class '{name}'")
     }
 
     /// Whether examples of class `label` are to be taken for the target.
@@ -398,3 +406,6 @@ fn goal(config: &AttackConfig, train: &Dataset) -> Result<(Option<u32>, Option<u
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
