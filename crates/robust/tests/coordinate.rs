@@ -196,7 +196,7 @@ proptest! {
         bits in prop::collection::vec(any::<u32>(), 1..80),
     ) {
         let mut column: Vec<f32> = bits.into_iter().map(f32::from_bits).filter(|v| v.is_finite()).collect();
-        if column.len() % 2 == 0 {
+        if column.len().is_multiple_of(2) {
             column.push(-0.0);
         }
         let rows: Vec<Vec<f32>> = column.iter().map(|&value| vec![value]).collect();

@@ -91,8 +91,8 @@ pub(crate) fn deterministic(byzantine: u32) -> Vec<AggregationConfig> {
     configs
 }
 
-/// Whether a choice is decided by rounding: mixed rows that differ by the same two rows are equally far apart, and
-/// clipped rows are equally long.
+/// Whether a choice is decided by rounding: mixed rows that differ by the same two rows are equally far apart (and
+/// their values equally far from a median between them), and clipped rows are equally long.
 pub(crate) fn ties_after_steps(config: &AggregationConfig) -> bool {
     let after = |step| config.before.contains(&step);
     match config.rule {
@@ -102,7 +102,9 @@ pub(crate) fn ties_after_steps(config: &AggregationConfig) -> bool {
         | Rule::MultiKrumByzfl
         | Rule::MultiKrumFlower
         | Rule::Bulyan
-        | Rule::Mda => after(Before::Nnm),
+        | Rule::Mda
+        | Rule::Meamed
+        | Rule::Phocas => after(Before::Nnm),
         Rule::Cge => after(Before::Clip) || after(Before::Arc),
         _ => false,
     }
