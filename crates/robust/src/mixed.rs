@@ -10,6 +10,8 @@ use crate::workers::Workers;
 
 /// Columns that a thread takes at a time.
 const STRETCH: usize = 4096;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Mixed rows that are made together.
 const TALL: usize = 6;
 
@@ -147,15 +149,15 @@ impl<T: Scalar> Fill<'_, '_, '_, T> {
         match self.rows {
             Rows::Plain(rows) => {
                 for (row, values) in rows.iter().enumerate() {
-                    let values = &values[self.columns.clone()];
-                    largest = largest.max(copy(values, self.block.row_mut(row)));
+                    let to = self.block.row_mut(row);
+                    largest = largest.max(copy(values, self.columns.clone(), to));
                 }
             }
             Rows::Mixed(mixing) => {
                 let raw = self.raw.chunks_exact_mut(LANES);
                 for (vector, raw) in mixing.vectors.iter().zip(raw) {
                     if let Some(values) = vector {
-                        largest = largest.max(copy(&values[self.columns.clone()], raw));
+                        largest = largest.max(copy(values, self.columns.clone(), raw));
                     }
                 }
                 for (number, group) in mixing.groups.iter().enumerate() {
@@ -196,10 +198,15 @@ fn mix<T: Scalar, const W: usize, const FUSED: bool>(
     sums
 }
 
-/// Copies a row of a block, zeros behind it, and returns its largest magnitude.
+/// Copies a row of a block, zeros behind it, and returns its largest magnitude. Asks for the row's part of the next
+/// block: it comes while this one is worked on.
 #[inline(always)]
-fn copy<T: Scalar>(values: &[T], row: &mut [T]) -> T::Magnitude {
+fn copy<T: Scalar>(values: &[T], columns: Range<usize>, row: &mut [T]) -> T::Magnitude {
+    let next = values.iter().skip(columns.end).take(LANES);
+    next.step_by(LINE / size_of::<T>())
+        .for_each(kernels::prefetch);
     let mut largest = T::Magnitude::default();
+    let values = &values[columns];
     let (used, rest) = row.split_at_mut(values.len());
     for (to, &value) in used.iter_mut().zip(values) {
         largest = largest.max(value.magnitude());

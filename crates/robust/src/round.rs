@@ -158,7 +158,7 @@ impl<'a, T: Scalar> Round<'a, T> {
                     Some(_) => points.previous(),
                     None => points.origin(),
                 };
-                let steps = config.iterations.unwrap_or(ITERATIONS);
+                let steps = config.iterations.unwrap_or(ITERATIONS).max(1);
                 rules::centred_clipping(points, from, config.radius, steps)
             }
             Rule::Mda => rules::least_diameter(points, byzantine)?,

@@ -93,7 +93,9 @@ fn shares(inner: &Square) -> Vec<f64> {
             break;
         }
     }
-    unit.iter().map(|entry| eigenvalue * entry * entry).collect()
+    unit.iter()
+        .map(|entry| eigenvalue * entry * entry)
+        .collect()
 }
 
 /// Scales to length 1 and returns the length that was; zeros stay.

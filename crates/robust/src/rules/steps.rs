@@ -12,7 +12,12 @@ const CONVERGED: f64 = 1e-13;
 /// The geometric median by smoothed Weiszfeld steps (Pillutla et al. 2019, algorithm 2): weights 1 / max(`smoothing`,
 /// distance), `steps` times, or to convergence if that is 0. Then a point that is the median itself is found first, by
 /// the test of Vardi and Zhang (2000).
-pub(crate) fn geometric_median(points: &Points, smoothing: f64, steps: u32, start: Start) -> Choice {
+pub(crate) fn geometric_median(
+    points: &Points,
+    smoothing: f64,
+    steps: u32,
+    start: Start,
+) -> Choice {
     let count = points.count();
     let distances = points.distances();
     let mut centre = vec![0.0; points.places()];
@@ -82,7 +87,10 @@ pub(crate) fn centred_clipping(
     centre[from] = 1.0;
     let from_centre = |centre: &[f64]| -> Vec<f64> {
         let squares = distances_to(centre, points.distances());
-        squares[..count].iter().map(|square| square.sqrt()).collect()
+        squares[..count]
+            .iter()
+            .map(|square| square.sqrt())
+            .collect()
     };
     let mut lengths = from_centre(&centre);
     let radius = radius.unwrap_or_else(|| median(lengths.clone()));

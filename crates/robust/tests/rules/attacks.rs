@@ -33,7 +33,8 @@ fn krum_falls_below_the_threshold_alone() {
     for (ratio, fallen) in [(1.52_f64, true), (1.62, false)] {
         let mu = ratio.sqrt() / (1.0 + epsilon);
         for seed in 0..5 {
-            let (_, verdict) = run(&config(Rule::Krum, F as u32), &empire(d, mu, epsilon, seed)).unwrap();
+            let (_, verdict) =
+                run(&config(Rule::Krum, F as u32), &empire(d, mu, epsilon, seed)).unwrap();
             let winner = verdict.rows.iter().position(|row| row.kept).unwrap();
             assert_eq!(winner < F, fallen, "ratio {ratio}, seed {seed}");
         }

@@ -25,7 +25,14 @@ fn values_that_are_no_numbers_are_named() {
     let mut rows = widened(&cohort(5, 0, 3, 1));
     rows[2][1] = -1e200;
     let error = run(&config(Rule::Krum, 1), &rows).unwrap_err();
-    assert!(matches!(error, RobustError::NotFinite { row: 2, column: 1, .. }));
+    assert!(matches!(
+        error,
+        RobustError::NotFinite {
+            row: 2,
+            column: 1,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -38,33 +45,69 @@ fn lengths_are_checked() {
         run_input(config, &input).unwrap_err().to_string()
     };
     let plain = Input::new(&rows);
-    let input = Input { weights: Some(&[1.0]), ..plain };
-    assert_eq!(of(&config(Rule::Mean, 0), input), "weights has 1 values, expected 2");
-    let input = Input { clients: Some(&[1, 2, 3]), ..plain };
-    assert_eq!(of(&config(Rule::Mean, 0), input), "clients has 3 values, expected 2");
-    let input = Input { trusted: Some(&[1.0]), ..plain };
+    let input = Input {
+        weights: Some(&[1.0]),
+        ..plain
+    };
+    assert_eq!(
+        of(&config(Rule::Mean, 0), input),
+        "weights has 1 values, expected 2"
+    );
+    let input = Input {
+        clients: Some(&[1, 2, 3]),
+        ..plain
+    };
+    assert_eq!(
+        of(&config(Rule::Mean, 0), input),
+        "clients has 3 values, expected 2"
+    );
+    let input = Input {
+        trusted: Some(&[1.0]),
+        ..plain
+    };
     let fltrust = config(Rule::Fltrust, 0);
-    assert_eq!(of(&fltrust, input), "the trusted update has 1 values, expected 2");
+    assert_eq!(
+        of(&fltrust, input),
+        "the trusted update has 1 values, expected 2"
+    );
     let error = of(&fltrust, plain);
     assert_eq!(error, "fltrust needs a trusted update of the server's own");
-    let input = Input { trusted: Some(&[1.0, f32::NAN]), ..plain };
-    assert_eq!(of(&fltrust, input), "trusted is NaN, must be finite in every column");
+    let input = Input {
+        trusted: Some(&[1.0, f32::NAN]),
+        ..plain
+    };
+    assert_eq!(
+        of(&fltrust, input),
+        "trusted is NaN, must be finite in every column"
+    );
 }
 
 #[test]
 fn weights_are_for_the_mean_alone() {
     let rows: [&[f32]; 3] = [&[1.0], &[2.0], &[3.0]];
     let with = |weights: &[f64], rule| {
-        let input = Input { weights: Some(weights), ..Input::new(&rows) };
+        let input = Input {
+            weights: Some(weights),
+            ..Input::new(&rows)
+        };
         run_input(&config(rule, 0), &input).unwrap_err().to_string()
     };
     assert_eq!(
         with(&[1.0, 1.0, 2.0], Rule::Median),
         "weights is 3, must be left out with median, which takes all rows as equals"
     );
-    assert_eq!(with(&[1.0, -1.0, 2.0], Rule::Mean), "weights is -1, must be finite and not below 0");
-    assert_eq!(with(&[0.0; 3], Rule::Mean), "weights is 0, must be a finite sum above 0");
-    let input = Input { clients: Some(&[4, 5, 4]), ..Input::new(&rows) };
+    assert_eq!(
+        with(&[1.0, -1.0, 2.0], Rule::Mean),
+        "weights is -1, must be finite and not below 0"
+    );
+    assert_eq!(
+        with(&[0.0; 3], Rule::Mean),
+        "weights is 0, must be a finite sum above 0"
+    );
+    let input = Input {
+        clients: Some(&[4, 5, 4]),
+        ..Input::new(&rows)
+    };
     let error = run_input(&config(Rule::Foolsgold, 0), &input).unwrap_err();
     assert_eq!(error.to_string(), "clients is 4, must be there once");
 }
@@ -104,7 +147,10 @@ fn one_row_or_no_columns_is_enough() {
         let (out, verdict) = run_input(&config, &input).unwrap();
         assert!(out.iter().all(|value| value.is_finite()));
         assert_eq!(verdict.rows.len(), least);
-        if least == 1 && config.before.is_empty() && !matches!(config.rule, Rule::Fltrust | Rule::SignMajority) {
+        if least == 1
+            && config.before.is_empty()
+            && !matches!(config.rule, Rule::Fltrust | Rule::SignMajority)
+        {
             assert_eq!(out, rows[0], "{config:?}");
         }
         let empty: Vec<&[f32]> = vec![&[]; 5];
@@ -121,7 +167,8 @@ fn one_row_or_no_columns_is_enough() {
 
 /// Rows that break careless arithmetic: squares that overflow or vanish, copies, zeros, one giant among dwarfs.
 fn hostile<T: Scalar>(huge: f64, tiny: f64) -> Vec<Vec<Vec<T>>> {
-    let row = |of: &dyn Fn(usize) -> f64| (0..70).map(|column| T::of(of(column))).collect::<Vec<T>>();
+    let row =
+        |of: &dyn Fn(usize) -> f64| (0..70).map(|column| T::of(of(column))).collect::<Vec<T>>();
     let sign = |at: usize| if at.is_multiple_of(2) { 1.0 } else { -1.0 };
     let all = |of: &dyn Fn(usize, usize) -> f64| (0..7).map(|i| row(&|j| of(i, j))).collect();
     vec![
@@ -155,7 +202,10 @@ fn hostile_values_give_numbers() {
                         assert!(value.is_finite(), "case {case}: {value} from {config:?}");
                     }
                     for row in verdict.rows {
-                        assert!(row.score.is_none_or(|score| !score.is_nan()), "case {case}: {config:?}");
+                        assert!(
+                            row.score.is_none_or(|score| !score.is_nan()),
+                            "case {case}: {config:?}"
+                        );
                     }
                 }
             }
@@ -176,8 +226,17 @@ fn copies_have_no_distance() {
     assert_eq!(&out, sybil, "bit for bit");
     assert!(verdict.rows[6].kept && verdict.rows[6].score == verdict.rows[10].score);
     let all = vec![sybil.clone(); 9];
-    for rule in [Rule::Krum, Rule::MultiKrum, Rule::Bulyan, Rule::Mda, Rule::GeometricMedian] {
-        let config = AggregationConfig { before: vec![Before::Nnm], ..config(rule, 1) };
+    for rule in [
+        Rule::Krum,
+        Rule::MultiKrum,
+        Rule::Bulyan,
+        Rule::Mda,
+        Rule::GeometricMedian,
+    ] {
+        let config = AggregationConfig {
+            before: vec![Before::Nnm],
+            ..config(rule, 1)
+        };
         let (out, _) = run(&config, &all).unwrap();
         for (got, expected) in out.iter().zip(sybil) {
             assert!((got - expected).abs() <= 1e-6 * expected.abs());

@@ -1,5 +1,9 @@
 //! The rules through the crate's entrance: printed values, another library, naive versions, properties, bad input.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod attacks;
 mod byzfl;

@@ -22,12 +22,16 @@ fn centred_clipping_goes_on_from_its_result() {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut aggregator = Aggregator::new(config.clone()).unwrap();
     let mut out = vec![0.0; 40];
-    aggregator.aggregate(&Input::new(&slices), &mut rng, &mut out).unwrap();
+    aggregator
+        .aggregate(&Input::new(&slices), &mut rng, &mut out)
+        .unwrap();
     let state = aggregator.state().clone();
     assert_eq!(state.previous.as_ref(), Some(&out));
     let mut restored = Aggregator::new(config).unwrap();
     restored.restore(state);
-    restored.aggregate(&Input::new(&slices), &mut rng, &mut out).unwrap();
+    restored
+        .aggregate(&Input::new(&slices), &mut rng, &mut out)
+        .unwrap();
     let (at_once, _) = run(&twice, &rows).unwrap();
     assert!(relative_error(&out, &at_once) < 1e-12);
 }
@@ -52,7 +56,10 @@ fn foolsgold_remembers_clients_by_name() {
         assert!(verdict.rows.iter().all(|row| row.kept), "{verdict:?}");
     }
     let state = aggregator.state();
-    assert_eq!(state.histories.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 7, 9]);
+    assert_eq!(
+        state.histories.keys().copied().collect::<Vec<_>>(),
+        [1, 2, 3, 7, 9]
+    );
     for (sum, one) in state.histories[&1].iter().zip(&honest[0]) {
         assert_eq!(*sum, 2.0 * one);
     }
@@ -74,10 +81,14 @@ fn an_error_leaves_the_memory_alone() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut out = [0.0_f32; 2];
         let good: [&[f32]; 2] = [&[1.0, 2.0], &[2.0, 1.0]];
-        aggregator.aggregate(&Input::new(&good), &mut rng, &mut out).unwrap();
+        aggregator
+            .aggregate(&Input::new(&good), &mut rng, &mut out)
+            .unwrap();
         let before = aggregator.state().clone();
         let bad: [&[f32]; 2] = [&[1.0, 2.0], &[2.0, f32::NAN]];
-        let error = aggregator.aggregate(&Input::new(&bad), &mut rng, &mut out).unwrap_err();
+        let error = aggregator
+            .aggregate(&Input::new(&bad), &mut rng, &mut out)
+            .unwrap_err();
         assert_eq!(error.to_string(), "row 1 has NaN at column 1");
         assert_eq!(*aggregator.state(), before, "{rule:?}");
     }
@@ -98,7 +109,11 @@ fn noise_has_the_stated_deviation() {
         let squares: f64 = out.iter().map(|value| (value - 1.0).powi(2)).sum();
         let got = (squares / 20_000.0).sqrt();
         assert!((got / deviation - 1.0).abs() < 0.03, "{config:?}: {got}");
-        assert_eq!(run(&config, &rows).unwrap().0, out, "the stream decides alone");
+        assert_eq!(
+            run(&config, &rows).unwrap().0,
+            out,
+            "the stream decides alone"
+        );
     }
 }
 
@@ -169,5 +184,8 @@ fn dnc_samples_with_the_stream_and_intersects() {
         ..dnc
     };
     let error = run(&greedy, &rows).unwrap_err().to_string();
-    assert!(error.starts_with("drop_factor is 5, must be less: 4 times 20 of 20"), "{error}");
+    assert!(
+        error.starts_with("drop_factor is 5, must be less: 4 times 20 of 20"),
+        "{error}"
+    );
 }

@@ -51,19 +51,30 @@ pub(crate) fn aggregate(config: &AggregationConfig, rows: &Rows, trusted: &[f64]
         Rule::Fltrust => fltrust(&x, trusted),
         Rule::Foolsgold => {
             let weights = detect::foolsgold_weights(&Square::from_fn(n, |i, j| {
-                if i == j { 1.0 } else { cosine(&rows[i], &rows[j]) }
+                if i == j {
+                    1.0
+                } else {
+                    cosine(&rows[i], &rows[j])
+                }
             }));
             weighted(&x, &weights)
         }
         Rule::Flame => {
             let apart = Square::from_fn(n, |i, j| {
-                if i == j { 0.0 } else { 1.0 - cosine(&x[i], &x[j]) }
+                if i == j {
+                    0.0
+                } else {
+                    1.0 - cosine(&x[i], &x[j])
+                }
             });
             let labels = detect::hdbscan(&apart, n / 2 + 1, 1);
             let all = labels.iter().all(Option::is_none);
             let clipped = clipped(&x, median_length(&x));
             let kept = clipped.into_iter().zip(labels);
-            let kept: Vec<_> = kept.filter(|(_, l)| all || l.is_some()).map(|(row, _)| row).collect();
+            let kept: Vec<_> = kept
+                .filter(|(_, l)| all || l.is_some())
+                .map(|(row, _)| row)
+                .collect();
             mean(&kept)
         }
         other => panic!("no naive {other:?}"),
@@ -98,7 +109,9 @@ fn bulyan(x: &Rows, f: usize) -> Vec<f64> {
         let best = (0..left.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         picked.push(left.remove(best.unwrap()));
     }
-    by_column(&picked, |column| near(&column, middle(&column), x.len() - 4 * f))
+    by_column(&picked, |column| {
+        near(&column, middle(&column), x.len() - 4 * f)
+    })
 }
 
 fn weiszfeld(x: &Rows, config: &AggregationConfig) -> Vec<f64> {
@@ -172,8 +185,15 @@ fn top_direction_dropped(x: &Rows, drop: usize) -> Vec<f64> {
         v = next.iter().map(|value| value / size).collect();
     }
     let mut order: Vec<usize> = (0..x.len()).collect();
-    order.sort_by(|&a, &b| dot(&around[a], &v).powi(2).total_cmp(&dot(&around[b], &v).powi(2)));
-    let kept: Vec<Vec<f64>> = order[..x.len() - drop].iter().map(|&i| x[i].clone()).collect();
+    order.sort_by(|&a, &b| {
+        dot(&around[a], &v)
+            .powi(2)
+            .total_cmp(&dot(&around[b], &v).powi(2))
+    });
+    let kept: Vec<Vec<f64>> = order[..x.len() - drop]
+        .iter()
+        .map(|&i| x[i].clone())
+        .collect();
     mean(&kept)
 }
 
@@ -203,7 +223,11 @@ fn nearest_mixing(x: &Rows, f: usize) -> Vec<Vec<f64>> {
 
 fn clipped(x: &Rows, limit: f64) -> Vec<Vec<f64>> {
     let clip = |row: &Vec<f64>| {
-        let factor = if length(row) > limit { limit / length(row) } else { 1.0 };
+        let factor = if length(row) > limit {
+            limit / length(row)
+        } else {
+            1.0
+        };
         row.iter().map(|value| factor * value).collect()
     };
     x.iter().map(clip).collect()

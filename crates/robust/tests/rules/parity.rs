@@ -2,12 +2,19 @@
 
 use cloister_robust::{AggregationConfig, Input, Rule, Start};
 
-use crate::common::{cohort, config, deterministic, relative_error, run, run_input, ties_after_steps, widened};
+use crate::common::{
+    cohort, config, deterministic, relative_error, run, run_input, ties_after_steps, widened,
+};
 use crate::naive;
 
 /// Rows, Byzantine rows, columns.
-const SHAPES: [(usize, usize, usize); 5] =
-    [(3, 0, 5), (7, 1, 4), (11, 2, 33), (12, 2, 300), (15, 3, 1000)];
+const SHAPES: [(usize, usize, usize); 5] = [
+    (3, 0, 5),
+    (7, 1, 4),
+    (11, 2, 33),
+    (12, 2, 300),
+    (15, 3, 1000),
+];
 
 fn configs(byzantine: usize) -> Vec<AggregationConfig> {
     let mut configs = deterministic(byzantine as u32);
@@ -74,7 +81,10 @@ fn a_large_common_part_costs_no_digits() {
     let (_, verdict) = run(&config(Rule::Krum, 2), &rows).unwrap();
     for (row, expected) in naive::krum_scores(&widened(&rows), 7).iter().enumerate() {
         let score = verdict.rows[row].score.unwrap();
-        assert!((score / expected - 1.0).abs() < 1e-5, "{score} for {expected}");
+        assert!(
+            (score / expected - 1.0).abs() < 1e-5,
+            "{score} for {expected}"
+        );
     }
 }
 
@@ -89,7 +99,10 @@ fn a_huge_liar_costs_no_digits() {
     let expected = naive::krum_scores(&widened(&rows), 8);
     for (row, expected) in expected.iter().enumerate() {
         let score = verdict.rows[row].score.unwrap();
-        assert!((score / expected - 1.0).abs() < 1e-5, "row {row}: {score} for {expected}");
+        assert!(
+            (score / expected - 1.0).abs() < 1e-5,
+            "row {row}: {score} for {expected}"
+        );
     }
 }
 
@@ -106,7 +119,17 @@ fn the_geometric_median_may_be_a_row() {
     assert_eq!(verdict.rows[0].weight, Some(1.0));
     // The Fermat point of a right isosceles triangle lies on its axis, at (1 - 1 / sqrt 3) / 2 from both legs.
     let triangle = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]].map(Vec::from);
-    let (out, _) = run(&AggregationConfig { byzantine: 1, ..converged }, &triangle).unwrap();
+    let (out, _) = run(
+        &AggregationConfig {
+            byzantine: 1,
+            ..converged
+        },
+        &triangle,
+    )
+    .unwrap();
     let expected = (1.0 - 1.0 / 3.0_f64.sqrt()) / 2.0;
-    assert!(relative_error(&out, &[expected, expected]) < 1e-9, "{out:?}");
+    assert!(
+        relative_error(&out, &[expected, expected]) < 1e-9,
+        "{out:?}"
+    );
 }

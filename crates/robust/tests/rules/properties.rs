@@ -3,12 +3,16 @@
 use cloister_robust::{AggregationConfig, Before, Input, Rule};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, proptest};
+use proptest::test_runner::RngSeed;
 
-use crate::common::{cohort, config, deterministic, relative_error, run, run_input, ties_after_steps, widened};
+use crate::common::{
+    cohort, config, deterministic, relative_error, run, run_input, ties_after_steps, widened,
+};
 
 /// Rows without ties: a seeded cohort with n from 11 to 15, f = 2. (In one dimension, clipped rows are equal.)
 fn rows() -> impl Strategy<Value = Vec<Vec<f64>>> {
-    (11_usize..16, 4_usize..40, any::<u64>()).prop_map(|(n, d, seed)| widened(&cohort(n, 2, d, seed)))
+    (11_usize..16, 4_usize..40, any::<u64>())
+        .prop_map(|(n, d, seed)| widened(&cohort(n, 2, d, seed)))
 }
 
 /// Rules that follow the rows when all are moved by the same vector.
@@ -33,7 +37,8 @@ fn ties(config: &AggregationConfig) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_261_121), ..ProptestConfig::with_cases(10) })]
 
     #[test]
     fn the_order_of_rows_does_not_matter(
@@ -133,7 +138,15 @@ fn threads_do_not_change_a_bit() {
 fn without_byzantine_rows() {
     let rows = widened(&cohort(8, 0, 50, 12));
     let (mean, _) = run(&config(Rule::Mean, 0), &rows).unwrap();
-    for rule in [Rule::TrimmedMean, Rule::Meamed, Rule::Phocas, Rule::Mda, Rule::Cge, Rule::Bulyan, Rule::Dnc] {
+    for rule in [
+        Rule::TrimmedMean,
+        Rule::Meamed,
+        Rule::Phocas,
+        Rule::Mda,
+        Rule::Cge,
+        Rule::Bulyan,
+        Rule::Dnc,
+    ] {
         let (out, _) = run(&config(rule, 0), &rows).unwrap();
         assert!(relative_error(&out, &mean) < 1e-12, "{rule:?}");
     }
