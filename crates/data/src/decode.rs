@@ -13,7 +13,7 @@ mod table;
 
 pub use cifar::{CIFAR_PIXELS, CIFAR_RECORD, cifar10};
 pub use idx::{IdxHeader, idx};
-pub use npy::{NpyArray, NpyValues, npy};
+pub use npy::{NpyArray, NpyFloats, NpyValues, npy, npy_bytes, npy_floats};
 pub use npz::npz;
 pub use picture::{PictureSize, picture, picture_size};
 pub(crate) use table::number;

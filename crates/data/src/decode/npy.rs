@@ -3,6 +3,10 @@
 
 use crate::error::{DataError, Place};
 
+mod floats;
+
+pub use floats::{NpyFloats, npy_bytes, npy_floats};
+
 /// Values of an array. Bytes stay bytes; every other number type becomes `f64`, which holds whole numbers exactly up
 /// to 2^53 (wider ones are refused).
 #[derive(Clone, Debug, PartialEq)]
@@ -40,81 +44,111 @@ struct NumberType {
 /// [`DataError::Malformed`] for a broken header, Fortran order or a type that is no number,
 /// [`DataError::Truncated`] if values are missing.
 pub fn npy(file: &str, content: &[u8]) -> Result<NpyArray, DataError> {
-    let fault =
-        |at: usize, reason: String| Err(DataError::malformed(file, Place::Byte(at as u64), reason));
-    let Some(([b'\x93', b'N', b'U', b'M', b'P', b'Y', version, _], after)) =
-        content.split_first_chunk::<8>()
-    else {
-        return fault(0, "not a NumPy array".to_owned());
-    };
-    let (length_bytes, length) = match (version, after) {
-        (1, &[a, b, ..]) => (2, u64::from(u16::from_le_bytes([a, b]))),
-        (2 | 3, &[a, b, c, d, ..]) => (4, u64::from(u32::from_le_bytes([a, b, c, d]))),
-        _ => return fault(6, format!("array format version {version} or a cut header")),
-    };
-    let start: usize = 8 + length_bytes;
-    let Some(header) = usize::try_from(length)
-        .ok()
-        .and_then(|length| content.get(start..start.checked_add(length)?))
-    else {
-        return Err(DataError::Truncated {
-            file: file.to_owned(),
-            expected: length.saturating_add(start as u64),
-            found: content.len() as u64,
-        });
-    };
-    let offset = start + header.len();
-    let header = match std::str::from_utf8(header)
-        .map_err(|_| ())
-        .and_then(parse_header)
-    {
-        Ok(header) => header,
-        Err(()) => return fault(start, "array header that is not understood".to_owned()),
-    };
-    if header.fortran {
-        return fault(
-            start,
-            "array in Fortran order; save it in C order".to_owned(),
-        );
-    }
-    let Some(number) = number_type(&header.descr) else {
-        return fault(
-            start,
-            format!("array of type '{}', not of numbers", header.descr),
-        );
-    };
-    let count = header
-        .shape
-        .iter()
-        .try_fold(1_usize, |n, &size| n.checked_mul(size));
-    let bytes = count.and_then(|count| count.checked_mul(number.size));
-    let expected = bytes.map_or(u64::MAX, |bytes| {
-        (bytes as u64).saturating_add(offset as u64)
-    });
-    let Some(raw) = bytes.and_then(|bytes| content.get(offset..offset.checked_add(bytes)?)) else {
-        return Err(DataError::Truncated {
-            file: file.to_owned(),
-            expected,
-            found: content.len() as u64,
-        });
-    };
-    if expected < content.len() as u64 {
-        let extra = content.len() as u64 - expected;
-        return fault(
-            offset + raw.len(),
-            format!("{extra} bytes after the last value"),
-        );
-    }
+    let array = RawArray::parse(file, content)?;
     Ok(NpyArray {
-        values: values(file, offset, raw, number)?,
-        shape: header.shape,
-        white: match (number.kind, number.size) {
+        values: values(file, array.offset, array.values, array.number)?,
+        shape: array.shape,
+        white: match (array.number.kind, array.number.size) {
             (b'u', 1) => Some(255.0),
             (b'u', 2) => Some(65535.0),
             _ => None,
         },
-        layout: (offset as u64, number.size as u64),
+        layout: (array.offset as u64, array.number.size as u64),
     })
+}
+
+/// An array of numbers of any type, still as bytes.
+struct RawArray<'a> {
+    shape: Vec<usize>,
+    /// The type as the header names it.
+    descr: String,
+    number: NumberType,
+    /// Byte where the header's text begins.
+    header: usize,
+    /// Byte where the values begin.
+    offset: usize,
+    /// As many as `shape` says.
+    values: &'a [u8],
+}
+
+impl<'a> RawArray<'a> {
+    fn parse(file: &str, content: &'a [u8]) -> Result<Self, DataError> {
+        let fault = |at: usize, reason: String| {
+            Err(DataError::malformed(file, Place::Byte(at as u64), reason))
+        };
+        let Some(([b'\x93', b'N', b'U', b'M', b'P', b'Y', version, _], after)) =
+            content.split_first_chunk::<8>()
+        else {
+            return fault(0, "not a NumPy array".to_owned());
+        };
+        let (length_bytes, length) = match (version, after) {
+            (1, &[a, b, ..]) => (2, u64::from(u16::from_le_bytes([a, b]))),
+            (2 | 3, &[a, b, c, d, ..]) => (4, u64::from(u32::from_le_bytes([a, b, c, d]))),
+            _ => return fault(6, format!("array format version {version} or a cut header")),
+        };
+        let start: usize = 8 + length_bytes;
+        let Some(header) = usize::try_from(length)
+            .ok()
+            .and_then(|length| content.get(start..start.checked_add(length)?))
+        else {
+            return Err(DataError::Truncated {
+                file: file.to_owned(),
+                expected: length.saturating_add(start as u64),
+                found: content.len() as u64,
+            });
+        };
+        let offset = start + header.len();
+        let header = match std::str::from_utf8(header)
+            .map_err(|_| ())
+            .and_then(parse_header)
+        {
+            Ok(header) => header,
+            Err(()) => return fault(start, "array header that is not understood".to_owned()),
+        };
+        if header.fortran {
+            return fault(
+                start,
+                "array in Fortran order; save it in C order".to_owned(),
+            );
+        }
+        let Some(number) = number_type(&header.descr) else {
+            return fault(
+                start,
+                format!("array of type '{}', not of numbers", header.descr),
+            );
+        };
+        let count = header
+            .shape
+            .iter()
+            .try_fold(1_usize, |n, &size| n.checked_mul(size));
+        let bytes = count.and_then(|count| count.checked_mul(number.size));
+        let expected = bytes.map_or(u64::MAX, |bytes| {
+            (bytes as u64).saturating_add(offset as u64)
+        });
+        let Some(raw) = bytes.and_then(|bytes| content.get(offset..offset.checked_add(bytes)?))
+        else {
+            return Err(DataError::Truncated {
+                file: file.to_owned(),
+                expected,
+                found: content.len() as u64,
+            });
+        };
+        if expected < content.len() as u64 {
+            let extra = content.len() as u64 - expected;
+            return fault(
+                offset + raw.len(),
+                format!("{extra} bytes after the last value"),
+            );
+        }
+        Ok(Self {
+            shape: header.shape,
+            descr: header.descr,
+            number,
+            header: start,
+            offset,
+            values: raw,
+        })
+    }
 }
 
 fn number_type(descr: &str) -> Option<NumberType> {
