@@ -29,7 +29,9 @@ pub struct AttackConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Which updates of the round the attackers see before they send theirs. Left out: what the attack was published
-    /// with. Less than the attack needs is an error; more than it can use changes nothing.
+    /// with, which is `own` for `sign-flip`, `alie` and `sybil`, `all` for `ipm`, `fang-krum`, `fang-trimmed-mean`,
+    /// `min-max`, `min-sum`, `tailored` and `mimic`, and `nothing` for the rest. Less than the attack needs (`all` for
+    /// `mimic`, `own` for the others named here) is an error; more than it can use changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<Knowledge>,
     /// Whether the same run without the attack is made too, to measure what the attack did.

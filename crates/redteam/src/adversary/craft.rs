@@ -115,56 +115,14 @@ impl Adversary {
     fn sent(&self, view: &View<'_>, own: &[OwnUpdate]) -> Sent {
         let config = &self.config;
         let d = view.global.len();
-        let seen = Seen::new(self.sees, view, own);
-        let direction = config.direction();
         let stream = |own: &OwnUpdate| self.stream(view.round, Some(own.client));
         match config.kind {
             AttackKind::Gaussian => {
                 let noise = |own| simple::gaussian(d, config.deviation(), &mut stream(own));
                 Sent::Each(own.iter().map(noise).collect())
             }
-            AttackKind::SignFlip if seen.complete => {
-                Sent::Alike(against_mean(&mean(&seen.rows), config.scale()))
-            }
-            AttackKind::SignFlip => Sent::Trained(-config.scale()),
-            AttackKind::Ipm => Sent::Alike(against_mean(&mean(&seen.rows), config.epsilon())),
-            AttackKind::Alie => {
-                let z = config
-                    .z
-                    .unwrap_or_else(|| alie_default_z(view.cohort, own.len()));
-                Sent::Alike(alie(&Moments::new(&seen.rows), z))
-            }
-            AttackKind::FangKrum => {
-                let lambda = fang::against_krum(&seen.rows, view.cohort, own.len(), seen.complete);
-                Sent::Alike(lambda)
-            }
-            AttackKind::FangTrimmedMean => {
-                let intervals = if seen.complete {
-                    fang::Intervals::beyond_extremes(&seen.rows)
-                } else {
-                    fang::Intervals::beyond_deviations(&Moments::new(&seen.rows))
-                };
-                Sent::Each(
-                    own.iter()
-                        .map(|own| intervals.draw(&mut stream(own)))
-                        .collect(),
-                )
-            }
-            AttackKind::MinMax => {
-                let moments = Moments::new(&seen.rows);
-                Sent::Alike(optimised::min_max(&seen.rows, &moments, direction))
-            }
-            AttackKind::MinSum => {
-                let moments = Moments::new(&seen.rows);
-                Sent::Alike(optimised::min_sum(&seen.rows, &moments, direction))
-            }
-            AttackKind::Tailored => Sent::Alike(self.tailored(view, own, &seen)),
-            AttackKind::Mimic if seen.complete => {
-                let place = mimic::chosen(&self.memory, view.honest, view.clients);
-                Sent::Alike(view.honest[place].to_vec())
-            }
-            // There is nobody to mimic.
-            AttackKind::Mimic => Sent::Trained(1.0),
+            AttackKind::Constant => Sent::Alike(vec![config.value() as f32; d]),
+            AttackKind::Nan => Sent::Alike(vec![f32::NAN; d]),
             AttackKind::FreeRider => {
                 let zeros = || vec![0.0; d];
                 let step = self.memory.last_step.clone().unwrap_or_else(zeros);
@@ -177,8 +135,6 @@ impl Adversary {
                 let hide = |own| simple::disguise(&flipped, config.deviation(), &mut stream(own));
                 Sent::Each(own.iter().map(hide).collect())
             }
-            AttackKind::Constant => Sent::Alike(vec![config.value() as f32; d]),
-            AttackKind::Nan => Sent::Alike(vec![f32::NAN; d]),
             AttackKind::ModelReplacement => {
                 let shared = view.cohort as f64 / own.len() as f64;
                 Sent::Trained(config.scale.unwrap_or(shared))
@@ -190,6 +146,52 @@ impl Adversary {
             | AttackKind::Backdoor
             | AttackKind::DistributedBackdoor
             | AttackKind::Neurotoxin => Sent::Trained(config.scale()),
+            _ => self.estimated(view, own, &Seen::new(self.sees, view, own)),
+        }
+    }
+
+    /// The attacks that estimate what honest clients send.
+    fn estimated(&self, view: &View<'_>, own: &[OwnUpdate], seen: &Seen<'_>) -> Sent {
+        let config = &self.config;
+        let (rows, direction) = (seen.rows.as_slice(), config.direction());
+        match config.kind {
+            AttackKind::Ipm => Sent::Alike(against_mean(&mean(rows), config.epsilon())),
+            AttackKind::SignFlip if seen.complete => {
+                Sent::Alike(against_mean(&mean(rows), config.scale()))
+            }
+            AttackKind::SignFlip => Sent::Trained(-config.scale()),
+            AttackKind::Alie => {
+                let default = || alie_default_z(view.cohort, own.len());
+                let z = config.z.unwrap_or_else(default);
+                Sent::Alike(alie(&Moments::new(rows), z))
+            }
+            AttackKind::FangKrum => {
+                let (n, f) = (view.cohort, own.len());
+                Sent::Alike(fang::against_krum(rows, n, f, seen.complete))
+            }
+            AttackKind::FangTrimmedMean => {
+                let intervals = if seen.complete {
+                    fang::Intervals::beyond_extremes(rows)
+                } else {
+                    fang::Intervals::beyond_deviations(&Moments::new(rows))
+                };
+                let rng = |own: &OwnUpdate| self.stream(view.round, Some(own.client));
+                let draw = |own| intervals.draw(&mut rng(own));
+                Sent::Each(own.iter().map(draw).collect())
+            }
+            AttackKind::MinMax => {
+                Sent::Alike(optimised::min_max(rows, &Moments::new(rows), direction))
+            }
+            AttackKind::MinSum => {
+                Sent::Alike(optimised::min_sum(rows, &Moments::new(rows), direction))
+            }
+            AttackKind::Tailored => Sent::Alike(self.tailored(view, own, seen)),
+            AttackKind::Mimic if seen.complete => {
+                let place = mimic::chosen(&self.memory, view.honest, view.clients);
+                Sent::Alike(view.honest[place].to_vec())
+            }
+            // `mimic` with nobody to mimic; the others never come here.
+            _ => Sent::Trained(1.0),
         }
     }
 

@@ -222,6 +222,10 @@ fn farthest(scale: f64, mut value: impl FnMut(f64) -> Option<f64>) -> Option<f64
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn rows(n: usize, d: usize) -> Vec<Vec<f32>> {
@@ -291,6 +295,29 @@ mod tests {
                     "{n} {direction:?}"
                 );
             }
+        }
+    }
+
+    proptest! {
+        /// Whatever the rows, no bound is broken, and a step against the mean is not a step along it.
+        #[test]
+        fn bounds_hold(
+            values in vec(-1e3_f32..1e3, 12..60),
+            n in 2_usize..6,
+            direction in select(vec![Direction::Unit, Direction::Sign, Direction::Deviation]),
+        ) {
+            let d = values.len() / n;
+            let rows: Vec<&[f32]> = values.chunks_exact(d).take(n).collect();
+            let moments = Moments::new(&rows);
+            let line = Line::new(&rows, &moments, direction);
+            let farthest = |m: &[f32]| rows.iter().map(|row| squared(m, row)).fold(0.0, f64::max);
+            let sum = |m: &[f32]| rows.iter().map(|row| squared(m, row)).sum::<f64>();
+            let diameter = rows.iter().map(|row| farthest(row)).fold(0.0, f64::max);
+            let largest_sum = rows.iter().map(|row| sum(row)).fold(0.0, f64::max);
+            let (max, total) = (line.min_max(), line.min_sum());
+            prop_assert!(max >= 0.0 && total >= 0.0);
+            prop_assert!(farthest(&line.point(max)) <= diameter * (1.0 + 1e-4));
+            prop_assert!(sum(&line.point(total)) <= largest_sum * (1.0 + 1e-4));
         }
     }
 
