@@ -179,6 +179,13 @@ fn name_after_file(root: &mut Node, path: &Path) {
 
 /// The experiment of a tree, checked, and what to warn of.
 fn build(shape: &Shape, root: &mut Node) -> Result<(Experiment, Vec<Warning>), Vec<Finding>> {
+    let experiment = understand(shape, root)?;
+    let warnings = approve(root, &experiment)?;
+    Ok((experiment, warnings))
+}
+
+/// The experiment of a tree that has the right shape.
+fn understand(shape: &Shape, root: &mut Node) -> Result<Experiment, Vec<Finding>> {
     let findings = walk::check(shape, root);
     if !findings.is_empty() {
         return Err(findings);
@@ -199,9 +206,14 @@ fn build(shape: &Shape, root: &mut Node) -> Result<(Experiment, Vec<Warning>), V
                 .map(|entry| (entry.key.clone(), listed(&entry.node)))
                 .collect(),
         });
-    let checks = examine(&experiment);
+    Ok(experiment)
+}
+
+/// Whether the experiment of a tree can keep its promises; what to warn of if so.
+fn approve(root: &Node, experiment: &Experiment) -> Result<Vec<Warning>, Vec<Finding>> {
+    let checks = examine(experiment);
     if checks.refused.is_empty() {
-        return Ok((experiment, checks.warnings));
+        return Ok(checks.warnings);
     }
     let findings = checks.refused.into_iter().map(|refused| Finding {
         origin: root.locate(refused.key.split('.')),
@@ -253,6 +265,9 @@ fn misfit(root: &Node, value: &toml::Value, error: &toml::de::Error) -> Finding 
     }
 }
 
+/// The key of an experiment whose rule cannot withstand as many malicious clients as it is told to.
+const BEYOND_THE_RULE: &str = "aggregation.byzantine";
+
 /// Dotted keys and what a cell sets them to.
 type Settings = Vec<(String, toml::Value)>;
 
@@ -280,20 +295,41 @@ fn grid(
         }]);
     };
     let (mut cells, mut findings) = (Vec::with_capacity(count), Vec::new());
+    let mut beyond = Vec::new();
     for index in 0..count {
         let (mut tree, settings) = cell(&base, &axes, count, index)?;
         expand_data_root(&mut tree, data_root);
-        match build(shape, &mut tree) {
-            Ok((experiment, found)) => {
-                add_new(warnings, found);
-                cells.push(Cell {
-                    settings,
-                    experiment,
-                });
+        let experiment = match understand(shape, &mut tree) {
+            Ok(experiment) => experiment,
+            Err(found) => {
+                add_new(&mut findings, found);
+                continue;
+            }
+        };
+        match approve(&tree, &experiment) {
+            Ok(found) => add_new(warnings, found),
+            // A rule's limit is a result: the run is refused and the others go on.
+            Err(found) if found.iter().all(|finding| finding.key == BEYOND_THE_RULE) => {
+                add_new(&mut beyond, found);
             }
             Err(found) => add_new(&mut findings, found),
         }
+        cells.push(Cell {
+            settings,
+            experiment,
+        });
     }
+    if !cells
+        .iter()
+        .any(|cell| examine(&cell.experiment).refused.is_empty())
+    {
+        add_new(&mut findings, std::mem::take(&mut beyond));
+    }
+    let refused = beyond.into_iter().map(|finding| Warning {
+        key: finding.key,
+        message: format!("a run of the sweep will be refused: {}", finding.fault),
+    });
+    add_new(warnings, refused.collect());
     match findings.is_empty() {
         true => Ok(cells),
         false => Err(findings),

@@ -148,8 +148,8 @@ impl Attackers {
             target_class: class(self.adversary.target()),
             source_recall: last(|row| row.source_recall),
             attack_success: last(|row| row.attack_success),
-            malicious_accepted: total(rows, |row| row.malicious),
-            malicious_kept: total(rows, |row| row.malicious_kept),
+            malicious_accepted: total(&rows[before..], |row| row.malicious),
+            malicious_kept: total(&rows[before..], |row| row.malicious_kept),
             failure_round: reference
                 .and_then(|reference| failure_round(&rows[before..], value, reference / 2.0)),
         }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cloister_config::{Cell, Experiment};
 use cloister_data::{DataConfig, PartitionConfig, TrainTest};
+use cloister_protocol::ProtocolError;
 use cloister_report::record::{Summary, SweepResult, SweepRow, SweepWriter};
+use cloister_robust::RobustError;
 
 use crate::checkpoint;
 use crate::error::SimError;
@@ -26,6 +28,8 @@ pub struct SweepOutcome {
     pub folder: PathBuf,
     /// Runs that ended.
     pub completed: usize,
+    /// Runs whose rule cannot withstand as many malicious clients as it is told to.
+    pub refused: usize,
     /// Runs that could not be carried out, with the reason.
     pub failed: Vec<(String, String)>,
     /// Runs in the grid.
@@ -55,6 +59,7 @@ pub fn run_sweep(
     let mut outcome = SweepOutcome {
         folder: options.folder.clone(),
         completed: 0,
+        refused: 0,
         failed: Vec::new(),
         of: cells.len(),
     };
@@ -80,6 +85,9 @@ pub fn run_sweep(
                 Ok(Some(summary)) => SweepResult::of(summary, &label),
                 // Stopped: its row comes when it is done.
                 Ok(None) => return ControlFlow::Break(()),
+                Err(error) if is_beyond_the_rule(error) => {
+                    SweepResult::refused(&label, error.to_string())
+                }
                 Err(error) => SweepResult::failed(&label, error.to_string()),
             };
             let row = SweepRow {
@@ -98,13 +106,17 @@ pub fn run_sweep(
                     Ok(summary)
                 }
                 Ok(None) => return ControlFlow::Break(()),
+                Err(error) if is_beyond_the_rule(error) => {
+                    outcome.refused += 1;
+                    Err(error.to_string())
+                }
                 Err(error) => {
                     outcome.failed.push((label.clone(), error.to_string()));
                     Err(error.to_string())
                 }
             };
             observe(&SimEvent::CellFinished {
-                done: outcome.completed + outcome.failed.len(),
+                done: outcome.completed + outcome.refused + outcome.failed.len(),
                 of: cells.len(),
                 label: &label,
                 result: shown.as_ref().map(|s| *s).map_err(String::as_str),
@@ -120,6 +132,14 @@ pub fn run_sweep(
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
+}
+
+/// Whether a run was refused because its rule promises too little: a result of a grid, not a failure.
+fn is_beyond_the_rule(error: &SimError) -> bool {
+    matches!(
+        error,
+        SimError::Protocol(ProtocolError::Aggregation(RobustError::TooFewRows { .. }))
+    )
 }
 
 /// Runs each distinct experiment that is left of a cell without its attack, once for all cells that share it; by the

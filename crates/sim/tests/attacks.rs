@@ -5,10 +5,11 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord};
+use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord, SweepStatus};
 use cloister_robust::Rule;
 use cloister_sim::{Federation, SimEvent, run, run_sweep};
 
@@ -83,8 +84,7 @@ fn an_attacked_run_resumes_to_the_same_end() {
                 model(&whole),
                 "{more} stopped after {stop_after}"
             );
-            let verdicts =
-                |folder: &std::path::Path| fs::read_to_string(folder.join("verdicts.csv")).unwrap();
+            let verdicts = |folder: &Path| fs::read_to_string(folder.join("verdicts.csv")).unwrap();
             assert_eq!(
                 verdicts(&out),
                 verdicts(&whole),
@@ -134,7 +134,8 @@ fn the_record_says_who_was_kept_and_what_the_attack_did() {
     let mean = attacked("mean");
     let attack = mean.summary.as_ref().unwrap().attack.clone().unwrap();
     assert_eq!((attack.clients, attack.of, attack.names.len()), (3, 10, 3));
-    assert_eq!((attack.malicious_accepted, attack.malicious_kept), (12, 12));
+    // From the start of the attack: three rounds.
+    assert_eq!((attack.malicious_accepted, attack.malicious_kept), (9, 9));
     assert!(attack.impact.unwrap() > 0.2, "{attack:?}");
     let twin = RunRecord::read(&folder.path().join("mean/unattacked")).unwrap();
     let twin = twin.summary.unwrap();
@@ -239,6 +240,39 @@ fn attackers_may_come_beside_the_clients_of_the_partition() {
     assert_eq!(twin.data.clients, 10);
 }
 
+/// A rule's limit is a result: the cell is refused with the numbers and the others go on.
+#[test]
+fn a_cell_beyond_its_rule_is_refused_and_the_sweep_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "name = \"lab\"\ndata = {{ dataset = \"digits\" }}\nmodel = {{ kind = \"logistic\" }}\n{TEN}\
+         aggregation = {{ byzantine = 3 }}\n\
+         [sweep]\n\"aggregation.rule\" = [\"mean\", \"krum\", \"bulyan\"]\n"
+    );
+    let loaded = cloister_config::parse(text, Path::new("lab.toml"), &[], None).unwrap();
+    let refused = loaded
+        .warnings
+        .iter()
+        .find(|warning| warning.message.contains("refused"));
+    assert!(
+        refused
+            .unwrap()
+            .message
+            .contains("bulyan with byzantine = 3 needs 15 rows")
+    );
+    let outcome = run_sweep(loaded.cells(), &options(folder.path(), 2), &mut |_| {}).unwrap();
+    assert_eq!(
+        (outcome.completed, outcome.refused, outcome.failed.len()),
+        (2, 1, 0)
+    );
+    let row = &SweepRecord::read(folder.path()).unwrap().rows[2];
+    assert_eq!(row.result.status, SweepStatus::Refused);
+    assert_eq!(
+        row.result.message,
+        "aggregation: bulyan with byzantine = 3 needs 15 rows (4f + 3), got 10"
+    );
+}
+
 /// One unattacked run for all cells that share it, and the impact in the table.
 #[test]
 fn the_cells_of_a_sweep_share_their_unattacked_run() {
@@ -248,7 +282,7 @@ fn the_cells_of_a_sweep_share_their_unattacked_run() {
          aggregation = {{ byzantine = 3 }}\nattack = {{ kind = \"sign-flip\", scale = 4.0, clients = 0 }}\n\
          [sweep]\n\"aggregation.rule\" = [\"mean\", \"median\"]\n\"attack.clients\" = [0, 3]\n"
     );
-    let loaded = cloister_config::parse(text, std::path::Path::new("lab.toml"), &[], None).unwrap();
+    let loaded = cloister_config::parse(text, Path::new("lab.toml"), &[], None).unwrap();
     let outcome = run_sweep(loaded.cells(), &options(folder.path(), 2), &mut |_| {}).unwrap();
     assert_eq!(
         (outcome.completed, outcome.failed.len()),

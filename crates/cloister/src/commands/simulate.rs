@@ -151,9 +151,9 @@ fn sweep(loaded: &Loaded, options: &Options, mode: Mode) -> Result<()> {
     let written = progress.finish();
     let outcome = outcome?;
     written?;
-    let done = outcome.completed + outcome.failed.len();
+    let done = outcome.completed + outcome.refused + outcome.failed.len();
     progress.event(&json!({
-        "event": "sweep", "folder": folder, "completed": outcome.completed, "failed": outcome.failed.len(), "of": outcome.of,
+        "event": "sweep", "folder": folder, "completed": outcome.completed, "refused": outcome.refused, "failed": outcome.failed.len(), "of": outcome.of,
     }));
     progress.finish()?;
     if done < outcome.of {
@@ -165,16 +165,24 @@ fn sweep(loaded: &Loaded, options: &Options, mode: Mode) -> Result<()> {
         bail!(Stopped);
     }
     if mode == Mode::Words {
+        let refused = match outcome.refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused"),
+        };
         output::note(&format!(
-            "\n{} of {} runs done; compare them with: cloister report {}",
+            "\n{} of {} runs done{refused}; compare them with: cloister report {}",
             outcome.completed,
             outcome.of,
             folder.display(),
         ));
     }
-    match outcome.failed.len() {
-        0 => Ok(()),
-        failed => bail!("{failed} of {} runs failed", outcome.of),
+    match outcome.failed.as_slice() {
+        [] => Ok(()),
+        failed @ [(run, reason), ..] => bail!(
+            "{} of {} runs failed, first {run}: {reason}",
+            failed.len(),
+            outcome.of
+        ),
     }
 }
 

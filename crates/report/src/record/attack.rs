@@ -82,7 +82,7 @@ pub struct AttackInfo {
     /// Share of test examples with the trigger that the final model takes for the target class, 0 to 1.
     #[serde(with = "number::option", default)]
     pub attack_success: Option<f64>,
-    /// Replies of malicious clients that passed the server's checks, all rounds.
+    /// Replies of malicious clients that passed the server's checks, from `start_round` on.
     #[serde(default)]
     pub malicious_accepted: u64,
     /// Those of them that the rule kept.
