@@ -247,8 +247,10 @@ mod tests {
 
     #[test]
     fn momentum_carries_over_and_can_be_restored() {
-        let mut config = TrainConfig::default();
-        config.client_momentum = 0.5;
+        let config = TrainConfig {
+            client_momentum: 0.5,
+            ..TrainConfig::default()
+        };
         let request = |round| {
             ServerMessage::Train(TrainRequest {
                 round,

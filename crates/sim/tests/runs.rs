@@ -13,7 +13,10 @@ use cloister_data::{Dataset, ExampleShape, TrainTest};
 use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord};
 use cloister_sim::{Federation, SimError, SimEvent, run, run_sweep};
 
-use support::{SMALL, experiment, go, model, options, rounds};
+use support::{experiment, go, model, options, rounds};
+
+const SMALL: &str = "federation = { clients = 8, rounds = 6, fraction = 0.5 }\n\
+                     train = { epochs = 2, batch_size = 10, learning_rate = 0.1 }\n";
 
 #[test]
 fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {

@@ -9,7 +9,7 @@ use cloister_config::Experiment;
 use cloister_report::record::RunRecord;
 use cloister_sim::{Federation, Options, Outcome, run};
 
-pub fn experiment(more: &str) -> Experiment {
+pub(crate) fn experiment(more: &str) -> Experiment {
     let text = format!(
         "name = \"test\"\n\
          data = {{ dataset = \"digits\", partition = {{ kind = \"dirichlet\", alpha = 0.5, minimum = 5 }} }}\n\
@@ -18,10 +18,7 @@ pub fn experiment(more: &str) -> Experiment {
     toml::from_str(&text).unwrap()
 }
 
-pub const SMALL: &str = "federation = { clients = 8, rounds = 6, fraction = 0.5 }\n\
-                     train = { epochs = 2, batch_size = 10, learning_rate = 0.1 }\n";
-
-pub fn options(folder: &Path, threads: usize) -> Options {
+pub(crate) fn options(folder: &Path, threads: usize) -> Options {
     Options {
         folder: folder.to_owned(),
         threads,
@@ -31,16 +28,16 @@ pub fn options(folder: &Path, threads: usize) -> Options {
     }
 }
 
-pub fn go(experiment: &Experiment, options: &Options) -> Outcome {
+pub(crate) fn go(experiment: &Experiment, options: &Options) -> Outcome {
     run(&Federation::load(experiment).unwrap(), options, &mut |_| {}).unwrap()
 }
 
-pub fn model(folder: &Path) -> Vec<u8> {
+pub(crate) fn model(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model.safetensors")).unwrap()
 }
 
 /// The record without its wall-clock column.
-pub fn rounds(folder: &Path) -> Vec<String> {
+pub(crate) fn rounds(folder: &Path) -> Vec<String> {
     let record = RunRecord::read(folder).unwrap();
     let timeless = |mut row: cloister_report::record::RoundRow| {
         row.seconds = 0.0;
