@@ -240,6 +240,32 @@ fn attackers_may_come_beside_the_clients_of_the_partition() {
     assert_eq!(twin.data.clients, 10);
 }
 
+/// On data where clients differ, copies of one of them cost the mean dearly; a rule that knows its copies loses nothing to
+/// them, compared with the same rule left alone. Means over three fixed seeds.
+#[test]
+fn mimicry_is_stopped_by_the_rule_that_knows_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let impact = |rule: &str| {
+        let of_seed = |seed: u64| {
+            let text = format!(
+                "name = \"mimic\"\nseed = {seed}\n\
+                 data = {{ dataset = \"digits\", partition = {{ kind = \"shards\", per_client = 2 }} }}\n\
+                 federation = {{ clients = 20, rounds = 20 }}\nmodel = {{ kind = \"mlp\", hidden = [32] }}\n\
+                 train = {{ epochs = 2, batch_size = 10, learning_rate = 0.1 }}\n\
+                 aggregation = {{ rule = \"{rule}\" }}\n\
+                 attack = {{ kind = \"mimic\", clients = 8, beside = true }}\n"
+            );
+            let out = folder.path().join(format!("{rule}-{seed}"));
+            let outcome = go(&toml::from_str(&text).unwrap(), &options(&out, 2));
+            outcome.summary.unwrap().attack.unwrap().impact.unwrap()
+        };
+        (1..=3).map(of_seed).sum::<f64>() / 3.0
+    };
+    let (mean, foolsgold) = (impact("mean"), impact("foolsgold"));
+    assert!(mean > 0.05, "{mean}");
+    assert!(foolsgold < 0.02, "{foolsgold}");
+}
+
 /// A rule's limit is a result: the cell is refused with the numbers and the others go on.
 #[test]
 fn a_cell_beyond_its_rule_is_refused_and_the_sweep_goes_on() {
