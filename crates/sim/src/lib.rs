@@ -8,7 +8,8 @@
 //! - Idle clients cost their row indices and a few bytes; there are as many model copies as threads, and a few.
 //! - The same seed gives the same model file, bit for bit, for any number of threads, and whether or not the run was
 //!   stopped and resumed.
-//! - After every round the state is written atomically: a run that was killed goes on from its last whole round.
+//! - Every second or so, between two rounds, the state is written atomically: a run that was killed goes on from there, to
+//!   the same bits.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::AtomicBool};

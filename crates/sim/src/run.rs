@@ -29,6 +29,10 @@ use crate::federation::Federation;
 use crate::results;
 use crate::unattacked::{self, UnattackedRun};
 
+/// Wall time from one checkpoint to the next. Waiting for the disk after each round would cost short rounds more than
+/// their training; a killed run repeats at most this much, to the same bits.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
 /// The kind of the event of a run that has no unattacked one to be compared with.
 const NO_COMPARISON: &str = "unattacked";
 
@@ -90,11 +94,13 @@ pub fn run(
     }));
     while !run.server.is_finished() {
         if options.stop.load(Ordering::Relaxed) {
+            run.checkpoint()?;
             run.checkpoints.wait()?;
             return Ok(run.outcome(None));
         }
         run.round(observe)?;
     }
+    run.checkpoint()?;
     run.finish(observe)
 }
 
@@ -106,6 +112,7 @@ struct Run<'a> {
     attackers: Option<Attackers>,
     writer: RunWriter,
     checkpoints: checkpoint::Writer,
+    last_checkpoint: Stopwatch,
     config_sha256: String,
     virtual_now: Duration,
     participations: Vec<u32>,
@@ -158,6 +165,7 @@ impl<'a> Run<'a> {
                 None => RunWriter::create(folder, &config)?,
             },
             checkpoints: checkpoint::Writer::default(),
+            last_checkpoint: Stopwatch::start(),
             participations: vec![0; clients.len()],
             refusals: vec![0; clients.len()],
             kept: vec![0; clients.len()],
@@ -232,6 +240,7 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<(), SimError> {
+        self.last_checkpoint = Stopwatch::start();
         // A checkpoint must never be ahead of the rows on the disk: resuming would miss them.
         self.writer.sync()?;
         let checkpoint = Checkpoint {
@@ -289,7 +298,9 @@ impl<'a> Run<'a> {
             self.last_evaluation = Some(evaluation);
         }
         self.rows.push(row);
-        self.checkpoint()?;
+        if self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            self.checkpoint()?;
+        }
         self.round_time += watch.elapsed();
         Ok(())
     }
