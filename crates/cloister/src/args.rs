@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use cloister_robust::Rule;
+
 use crate::bench::NAMES;
 
 /// Secure federated learning: train one model over data that never leaves its owners.
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     /// Look at configs
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make one vector of many by a robust rule: NumPy files in and out
+    Aggregate(Box<AggregateArgs>),
     /// Measure this machine: the figures that the docs quote
     Bench(BenchArgs),
 }
@@ -204,10 +208,91 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct AggregateArgs {
+    /// The vectors: a NumPy array (.npy) of n rows x d columns, f4 or f8, in C order
+    #[arg(value_name = "IN.npy")]
+    pub(crate) input: PathBuf,
+    /// Where the result goes: d values of the same type
+    #[arg(long, value_name = "OUT.npy")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) rule: RuleArgs,
+    /// The server's own vector, for fltrust: d values
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) trusted: Option<PathBuf>,
+    /// What each row weighs, for mean: n numbers [default: all the same]
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Seed of buckets, sampled coordinates and noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The keys of `[aggregation]`; those that a rule does not use are ignored.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Rule, as the keys of [aggregation] in a config")]
+pub(crate) struct RuleArgs {
+    /// The rule
+    #[arg(long, value_name = "RULE", value_parser = PossibleValuesParser::new(Rule::ALL.map(Rule::name)))]
+    pub(crate) rule: String,
+    /// How many rows may be malicious
+    #[arg(long, value_name = "F", default_value_t = 0)]
+    pub(crate) byzantine: u32,
+    /// Steps before the rule, in this order
+    #[arg(long, value_name = "STEP,...", value_delimiter = ',',
+        value_parser = ["nnm", "bucketing", "clip", "arc"])]
+    pub(crate) before: Vec<String>,
+    /// Values that trimmed-mean drops at each end [default: F]
+    #[arg(long, value_name = "B")]
+    pub(crate) trim: Option<u32>,
+    /// Rows that multi-krum averages [default: n - F - 2]
+    #[arg(long, value_name = "M")]
+    pub(crate) selected: Option<u32>,
+    /// Smallest distance by which geometric-median divides [default: 1e-6]
+    #[arg(long, value_name = "NU")]
+    pub(crate) smoothing: Option<f64>,
+    /// Iterations of geometric-median (3; 0 is to convergence), centred-clipping (3) and dnc (1)
+    #[arg(long, value_name = "N")]
+    pub(crate) iterations: Option<u32>,
+    /// Where geometric-median starts [default: mean]
+    #[arg(long, value_parser = ["mean", "zero"])]
+    pub(crate) start: Option<String>,
+    /// Longest step of centred-clipping, longest row of norm-clipping [default: the median]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) radius: Option<f64>,
+    /// Rows in a bucket, for --before bucketing [default: 2]
+    #[arg(long, value_name = "S")]
+    pub(crate) bucket_size: Option<u32>,
+    /// Longest row that --before clip lets pass [default: 2]
+    #[arg(long, value_name = "C")]
+    pub(crate) clip_norm: Option<f64>,
+    /// Coordinates that an iteration of dnc looks at [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub(crate) sample: Option<u32>,
+    /// Rows that an iteration of dnc drops, in units of F [default: 1]
+    #[arg(long, value_name = "C")]
+    pub(crate) drop_factor: Option<f64>,
+    /// Step of each coordinate in the result of sign-majority [default: 0.001]
+    #[arg(long, value_name = "X")]
+    pub(crate) sign_step: Option<f64>,
+    /// Standard deviation of the noise of norm-clipping (0) and flame (0.001 of the clipping norm)
+    #[arg(long, value_name = "SD")]
+    pub(crate) noise: Option<f64>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
     /// What to measure [default: all]
     #[arg(value_name = "NAME", value_parser = bench_names())]
     pub(crate) names: Vec<String>,
+    /// Leave out the cases that take long or much memory
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

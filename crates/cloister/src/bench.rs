@@ -3,12 +3,13 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+mod aggregate;
 mod clock;
 mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 2] = [
+pub(crate) const NAMES: [(&str, &str); 3] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -16,6 +17,10 @@ pub(crate) const NAMES: [(&str, &str); 2] = [
     (
         "simulate",
         "100 clients x 5 rounds of the 784-128-10 MLP, and the share that is not training",
+    ),
+    (
+        "aggregate",
+        "milliseconds of the robust rules, beside one read of the rows and their products",
     ),
 ];
 
@@ -29,10 +34,12 @@ pub(crate) struct Report {
     train: Vec<train::Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     simulate: Vec<simulate::Figures>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    aggregate: Vec<aggregate::Row>,
 }
 
-/// Runs the named benches, or all.
-pub(crate) fn run(names: &[String]) -> Result<Report> {
+/// Runs the named benches, or all; `quick` leaves out cases that take long or much memory.
+pub(crate) fn run(names: &[String], quick: bool) -> Result<Report> {
     if let Some(name) = names
         .iter()
         .find(|name| NAMES.iter().all(|(known, _)| known != name))
@@ -56,6 +63,9 @@ pub(crate) fn run(names: &[String]) -> Result<Report> {
         for threads in [1, 2] {
             report.simulate.push(simulate::measure(threads)?);
         }
+    }
+    if wanted("aggregate") {
+        report.aggregate = aggregate::measure(quick)?;
     }
     Ok(report)
 }

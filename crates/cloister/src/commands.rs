@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod aggregate;
 mod bench;
 mod config;
 mod data;
@@ -24,6 +25,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Config(command) => config::run(&command),
+        Command::Aggregate(args) => aggregate::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

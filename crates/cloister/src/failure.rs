@@ -7,6 +7,7 @@ use anyhow::Error;
 use cloister_config::ConfigError;
 use cloister_data::{DataError, PartitionError};
 use cloister_nn::ModelError;
+use cloister_robust::RobustError;
 use cloister_sim::SimError;
 
 use crate::output;
@@ -78,7 +79,18 @@ fn is_usage(error: &Error) -> bool {
             || cause.is::<PartitionError>()
             || cause.downcast_ref().is_some_and(is_data_setting)
             || cause.downcast_ref().is_some_and(is_usage_of_sim)
+            || cause.downcast_ref().is_some_and(is_wrong_rule)
     })
+}
+
+/// Whether another rule, or another parameter of it, would do.
+fn is_wrong_rule(error: &RobustError) -> bool {
+    matches!(
+        error,
+        RobustError::TooFewRows { .. }
+            | RobustError::Parameter { .. }
+            | RobustError::NoTrustedUpdate
+    )
 }
 
 fn is_data_setting(error: &DataError) -> bool {

@@ -1,4 +1,4 @@
-//! The benches' clock.
+//! The benches' clock, and what they make of its times.
 
 use std::time::{Duration, Instant};
 
@@ -15,4 +15,26 @@ impl Stopwatch {
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Sorted times of single calls in milliseconds, after a warm-up, for about `budget`.
+pub(super) fn repeat(budget: Duration, call: &mut dyn FnMut()) -> Vec<f64> {
+    for _ in 0..3 {
+        call();
+    }
+    let watch = Stopwatch::start();
+    let mut times = Vec::new();
+    while times.len() < 5 || watch.elapsed() < budget {
+        let one = Stopwatch::start();
+        call();
+        times.push(one.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// The value below which `share` of the sorted values lie, without interpolation.
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = (share * (sorted.len().saturating_sub(1)) as f64).round() as usize;
+    sorted.get(place).copied().unwrap_or(f64::NAN)
 }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::clock::Stopwatch;
+use super::clock::{quantile, repeat};
 
 /// One row of the table.
 #[derive(Clone, Debug, Serialize)]
@@ -109,25 +109,4 @@ fn step(name: &'static str, model: &Model, batch: usize, threads: usize) -> Resu
         quartiles_ms: [quantile(&times, 0.25), quantile(&times, 0.75)],
         repeats: times.len(),
     })
-}
-
-/// Sorted times of single calls in milliseconds, after a warm-up, for about `budget`.
-fn repeat(budget: Duration, call: &mut dyn FnMut()) -> Vec<f64> {
-    for _ in 0..3 {
-        call();
-    }
-    let watch = Stopwatch::start();
-    let mut times = Vec::new();
-    while times.len() < 5 || watch.elapsed() < budget {
-        let one = Stopwatch::start();
-        call();
-        times.push(one.elapsed().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    times
-}
-
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = (share * (sorted.len().saturating_sub(1)) as f64).round() as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
 }

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod aggregate;
 mod runs;
 mod words;
 

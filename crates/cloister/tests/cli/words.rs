@@ -10,7 +10,15 @@ use crate::{cloister, done, fails, inside, root, run, said, small_run};
 #[test]
 fn help_names_every_command_and_goes_to_stdout() {
     let help = done(&["--help"]);
-    for command in ["simulate", "report", "evaluate", "data", "config", "bench"] {
+    for command in [
+        "simulate",
+        "report",
+        "evaluate",
+        "data",
+        "config",
+        "aggregate",
+        "bench",
+    ] {
         assert!(
             help.contains(&format!("  {command}")),
             "{command} in {help}"
