@@ -100,6 +100,9 @@ pub fn parse(
 
     let (experiment, mut warnings) =
         build(&shape, &mut root).map_err(|findings| document.invalid(findings))?;
+    if experiment.sweep.is_some() {
+        warnings = of_a_grid(warnings);
+    }
     if unset {
         warnings.push(Warning {
             key: "data.path".into(),
@@ -268,6 +271,12 @@ fn misfit(root: &Node, value: &toml::Value, error: &toml::de::Error) -> Finding 
 /// The key of an experiment whose rule cannot withstand as many malicious clients as it is told to.
 const BEYOND_THE_RULE: &str = "aggregation.byzantine";
 
+/// Warnings that mean something in a grid: rules that ignore `byzantine` stand there to be compared with.
+fn of_a_grid(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    warnings.retain(|warning| warning.key != BEYOND_THE_RULE);
+    warnings
+}
+
 /// Dotted keys and what a cell sets them to.
 type Settings = Vec<(String, toml::Value)>;
 
@@ -307,7 +316,7 @@ fn grid(
             }
         };
         match approve(&tree, &experiment) {
-            Ok(found) => add_new(warnings, found),
+            Ok(found) => add_new(warnings, of_a_grid(found)),
             // A rule's limit is a result: the run is refused and the others go on.
             Err(found) if found.iter().all(|finding| finding.key == BEYOND_THE_RULE) => {
                 add_new(&mut beyond, found);

@@ -80,10 +80,6 @@ impl Aggregation {
         self.aggregator.config()
     }
 
-    fn is_plain_mean(&self) -> bool {
-        self.config().rule == Rule::Mean && self.config().before.is_empty()
-    }
-
     /// Good replies that the rule needs.
     pub(crate) fn minimum_rows(&self) -> usize {
         self.minimum_rows
@@ -96,14 +92,14 @@ impl Aggregation {
     /// What a reply of so many examples weighs. Only the mean believes counts.
     pub(crate) fn weight(&self, examples: u32) -> u32 {
         match self.config().weights.unwrap_or_default() {
-            Weights::Examples if self.is_plain_mean() => examples,
+            Weights::Examples if self.config().is_plain_mean() => examples,
             _ => 1,
         }
     }
 
     /// An empty collection of replies of `len` parameters.
     pub(crate) fn collect(&self, len: usize) -> Replies {
-        if self.is_plain_mean() {
+        if self.config().is_plain_mean() {
             Replies::Sum {
                 sum: ExactSum::new(len),
                 weights: BTreeMap::new(),

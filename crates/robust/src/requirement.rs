@@ -115,6 +115,11 @@ impl Before {
 }
 
 impl AggregationConfig {
+    /// Whether this is the mean and nothing before it: the one rule that needs no row for itself.
+    pub fn is_plain_mean(&self) -> bool {
+        self.rule == Rule::Mean && self.before.is_empty()
+    }
+
     /// Updates in a bucket.
     pub fn bucket_size(&self) -> u32 {
         self.bucket_size.unwrap_or(2)

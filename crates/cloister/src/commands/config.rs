@@ -68,17 +68,28 @@ fn odds(experiment: &Experiment) -> Option<String> {
     let clients = experiment.population()?;
     let malicious = experiment.attack.as_ref()?.malicious(clients);
     let aggregation = &experiment.aggregation;
-    let byzantine = aggregation.byzantine;
+    // Whatever it is told, the plain mean withstands nobody.
+    let byzantine = match aggregation.is_plain_mean() {
+        true => 0,
+        false => aggregation.byzantine,
+    };
     let odds = CohortOdds::new(&experiment.federation, clients, malicious);
     let chance = odds.more_than(byzantine);
     let rounds = f64::from(experiment.federation.rounds);
+    let what = match byzantine {
+        0 => "one or more of them".to_owned(),
+        _ => format!("more than byzantine = {byzantine} of them"),
+    };
     let mut line = format!(
-        "  {malicious} malicious of {clients} clients, cohorts of {:.0}: more than byzantine = {byzantine} of them with \
-         chance {} a round, in {:.1} of {rounds} rounds",
+        "  {malicious} malicious of {clients} clients, cohorts of {:.0}: {what} with chance {} a round, in {:.1} of \
+         {rounds} rounds",
         odds.cohort,
         significant(chance),
         chance * rounds
     );
+    if aggregation.is_plain_mean() {
+        return Some(line);
+    }
     let enough = odds.sufficient(RARE);
     if chance > RARE {
         line.push_str(&format!("; byzantine = {enough} makes it at most 1e-6"));
@@ -99,7 +110,10 @@ fn odds(experiment: &Experiment) -> Option<String> {
 fn significant(chance: f64) -> String {
     match chance {
         chance if chance <= 0.0 => "0".to_owned(),
-        chance if chance < 0.001 => format!("{chance:.1e}"),
-        chance => format!("{chance:.2}"),
+        chance if chance < 1e-4 => format!("{chance:.1e}"),
+        chance => {
+            let digits = 1.0 - chance.log10().floor();
+            format!("{chance:.0$}", digits.clamp(1.0, 8.0) as usize)
+        }
     }
 }

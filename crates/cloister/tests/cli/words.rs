@@ -144,6 +144,35 @@ fn a_config_that_the_data_contradicts_exits_with_2() {
 }
 
 #[test]
+fn config_check_tells_the_odds_of_a_cohort() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("odds.toml");
+    let text = "data = { dataset = \"digits\" }\nmodel = { kind = \"logistic\" }\n\
+                federation = { clients = 1000, rounds = 100, fraction = 0.05 }\n\
+                aggregation = { rule = \"bulyan\", byzantine = 10 }\n\
+                attack = { kind = \"ipm\", clients = 100 }\n";
+    fs::write(&config, text).expect("the config is written");
+    let config = config.to_str().expect("a path in UTF-8");
+    let said = done(&["config", "check", config]);
+    let odds = "  100 malicious of 1000 clients, cohorts of 50: more than byzantine = 10 of them with chance 0.0077 a \
+                round, in 0.8 of 100 rounds; byzantine = 17 makes it at most 1e-6, but bulyan with byzantine = 17 needs \
+                71 rows (4f + 3), got 50";
+    assert_eq!(said.lines().nth(1), Some(odds), "{said}");
+    let mean = done(&[
+        "config",
+        "check",
+        config,
+        "--set",
+        "aggregation.rule=mean",
+        "--set",
+        "attack.clients=1",
+    ]);
+    let odds = "  1 malicious of 1000 clients, cohorts of 50: one or more of them with chance 0.050 a round, in 5.0 of 100 \
+                rounds";
+    assert_eq!(mean.lines().nth(1), Some(odds), "{mean}");
+}
+
+#[test]
 fn shipped_configs_pass_the_check() {
     let mut configs = Vec::new();
     let mut folders = vec![root().join("configs")];

@@ -25,7 +25,7 @@ impl Checks {
             ),
             Err(other) => self.refuse("aggregation", other.to_string()),
         }
-        let plain = aggregation.rule == Rule::Mean && aggregation.before.is_empty();
+        let plain = aggregation.is_plain_mean();
         if aggregation.weights.is_some() && !plain {
             self.refuse(
                 "aggregation.weights",

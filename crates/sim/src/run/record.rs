@@ -3,7 +3,6 @@
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::{ClientVerdict, RoundReport};
 use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_kind};
-use cloister_robust::Rule;
 
 use super::Run;
 use super::deliver::Schedule;
@@ -48,9 +47,7 @@ impl Run<'_> {
 
     /// Whether the record says what became of each reply: not for a plain mean of honest clients, which keeps all.
     pub(super) fn judged(&self) -> bool {
-        let aggregation = &self.federation.experiment.aggregation;
-        let plain = aggregation.rule == Rule::Mean && aggregation.before.is_empty();
-        !plain || self.attackers.is_some()
+        !self.federation.experiment.aggregation.is_plain_mean() || self.attackers.is_some()
     }
 
     /// The figures of a round that an attack adds.
