@@ -175,18 +175,26 @@ impl Plan {
 
     /// Reduces W columns at a time.
     fn reduce_columns<T: Scalar, const W: usize>(&self, block: &mut Block<T>, out: &mut [T]) {
-        block.keys.resize(self.n * W, T::Key::default());
+        let keys = aligned(&mut block.keys, self.n * W);
         for (part, out) in out.chunks_mut(W).enumerate() {
             let result = kernels::call(Reduce {
                 kind: self.kind,
                 exchanges: &self.exchanges,
                 rows: block.values.as_chunks().0,
                 from: part * W,
-                keys: block.keys.as_chunks_mut::<W>().0,
+                keys: keys.as_chunks_mut::<W>().0,
             });
             out.copy_from_slice(&result[..out.len()]);
         }
     }
+}
+
+/// The first `length` places of the buffer from the start of a cache line on: vectors that lie in two lines cost twice.
+fn aligned<K: Copy + Default>(buffer: &mut Vec<K>, length: usize) -> &mut [K] {
+    let line = 64 / size_of::<K>();
+    buffer.resize(length + line, K::default());
+    let start = buffer.as_ptr().align_offset(64).min(line);
+    &mut buffer[start..start + length]
 }
 
 /// What the sums after the network read of each wire.

@@ -105,21 +105,33 @@ fn mean<T: Scalar, const W: usize>(rows: &[[T::Key; W]]) -> [T; W] {
 /// the window: the last that is nearer than the one before it.
 #[inline(always)]
 fn window<T: Scalar, const W: usize>(rows: &[[T::Key; W]], centre: &[T; W], keep: usize) -> [T; W] {
+    let (centres, _) = centre.as_chunks::<PIECE>();
     let total = |scale: T| {
         let mut total = [T::default(); W];
-        for first in 0..keep {
-            let mut chosen = rows[first];
-            for pair in (first..rows.len() - keep).step_by(keep) {
-                let (low, high) = (&rows[pair], &rows[pair + keep]);
-                for (lane, chosen) in chosen.iter_mut().enumerate() {
-                    let below = centre[lane] - T::from_key(low[lane]);
-                    let above = T::from_key(high[lane]) - centre[lane];
-                    *chosen = if below > above { high[lane] } else { *chosen };
+        // A piece at a time: its sums stay in registers.
+        let (totals, _) = total.as_chunks_mut::<PIECE>();
+        for (at, (total, centre)) in totals.iter_mut().zip(centres).enumerate() {
+            let row = |row: usize| rows[row].as_chunks::<PIECE>().0[at];
+            let mut sum = *total;
+            for first in 0..keep {
+                let mut chosen = row(first);
+                for pair in (first..rows.len() - keep).step_by(keep) {
+                    let (low, high) = (row(pair), row(pair + keep));
+                    for lane in 0..PIECE {
+                        let below = centre[lane] - T::from_key(low[lane]);
+                        let above = T::from_key(high[lane]) - centre[lane];
+                        chosen[lane] = if below > above {
+                            high[lane]
+                        } else {
+                            chosen[lane]
+                        };
+                    }
+                }
+                for (sum, &key) in sum.iter_mut().zip(&chosen) {
+                    *sum += T::from_key(key) * scale;
                 }
             }
-            for (total, &key) in total.iter_mut().zip(&chosen) {
-                *total += T::from_key(key) * scale;
-            }
+            *total = sum;
         }
         total
     };
