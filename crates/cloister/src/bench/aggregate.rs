@@ -25,7 +25,7 @@ pub(crate) struct Row {
     median_ms: Option<f64>,
     /// Middle half of the repeats.
     quartiles_ms: Option<[f64; 2]>,
-    /// Median of one pass over the same rows on as many threads, and how often that is in the rule's median.
+    /// Median of one pass over the same rows on at most as many threads, and how often that is in the rule's median.
     read_ms: f64,
     over_read: Option<f64>,
     /// n (n + 1) d floating-point operations at the rate of this program's products in cache, and the like.
@@ -59,10 +59,15 @@ pub(crate) fn measure(quick: bool) -> Result<Vec<Row>> {
     let mut table = Vec::new();
     for &(n, d) in cases {
         let buffers = buffers(n, d);
+        // What fewer threads can do is a limit for more of them too.
+        let (mut read_ms, mut rate) = (f64::INFINITY, 0.0_f64);
         for threads in [1, 2] {
             let turns = Turns::new(&buffers);
-            let read_ms = median(&repeat(BUDGET, &mut || read(turns.next(), threads)));
-            let gram_ms = (n * (n + 1) * d) as f64 / products_per_ms(threads);
+            read_ms = read_ms.min(median(&repeat(BUDGET, &mut || {
+                read(turns.next(), threads);
+            })));
+            rate = rate.max(products_per_ms(threads));
+            let gram_ms = (n * (n + 1) * d) as f64 / rate;
             for (rule, before) in RULES {
                 let config = config(rule, before, n);
                 let times = times(&config, &turns, d, threads)?;
