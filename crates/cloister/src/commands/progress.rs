@@ -101,6 +101,9 @@ impl Progress {
         match event {
             SimEvent::Prepared(prepared) => self.begin(prepared),
             SimEvent::Round(row) => self.round(row),
+            SimEvent::BaselineStarted { name: "unattacked" } => {
+                self.line("the same run without the attack, to compare with");
+            }
             SimEvent::BaselineStarted { name } => {
                 self.line(&format!("training the {name} baseline"));
             }
@@ -192,6 +195,12 @@ impl Progress {
         }
         if let Some(auroc) = row.test_auroc.filter(|_| self.binary) {
             text += &format!("  auroc {auroc:.4}");
+        }
+        if let Some(recall) = row.source_recall {
+            text += &format!("  source recall {}", percent(recall));
+        }
+        if let Some(success) = row.attack_success {
+            text += &format!("  trigger works {}", percent(success));
         }
         text
     }

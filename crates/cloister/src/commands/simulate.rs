@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use cloister_config::{Experiment, Loaded};
-use cloister_report::record::{Summary, file_name, write_atomic};
+use cloister_report::record::{AttackInfo, Summary, file_name, write_atomic};
 use cloister_sim::{Federation, Options};
 use serde_json::json;
 
@@ -131,6 +131,9 @@ fn say_summary(summary: &Summary, page: &Path) {
             summary.refused
         ));
     }
+    if let Some(attack) = &summary.attack {
+        output::note(&attack_line(attack));
+    }
     output::note("who can see what:");
     for sentence in &summary.trust {
         output::note(&format!("  {sentence}"));
@@ -205,4 +208,25 @@ fn prepare_sweep_folder(loaded: &Loaded, options: &Options) -> Result<()> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make folder {}", folder.display()))?;
     Ok(write_atomic(&config, loaded.written_toml()?.as_bytes())?)
+}
+
+/// What the attack did, in a line.
+fn attack_line(attack: &AttackInfo) -> String {
+    let mut text = format!(
+        "attack: {} by {} of {} clients from round {}",
+        attack.kind, attack.clients, attack.of, attack.start_round
+    );
+    if let Some(impact) = attack.impact {
+        text += &format!(", {:.1} points lost to it", 100.0 * impact);
+    }
+    if let Some(recall) = attack.source_recall {
+        text += &format!(", recall of the source class {}", output::percent(recall));
+    }
+    if let Some(success) = attack.attack_success {
+        text += &format!(", the trigger works on {}", output::percent(success));
+    }
+    text + &format!(
+        ", {} of {} malicious updates used",
+        attack.malicious_kept, attack.malicious_accepted
+    )
 }
