@@ -1,0 +1,15 @@
+//! Differential privacy: what adds noise, what it costs, and a record of it that cannot be short.
+//!
+//! A mechanism makes its [`Event`]; the ledger has it on the disk before anything is released; an accountant turns the
+//! events of a ledger into epsilon at a delta; the [`Statement`] says in words what that promises, to whom, and what would
+//! void it. Whatever cannot be shown from the code or the ledger counts as an infinite epsilon.
+
+mod error;
+mod event;
+mod statement;
+
+pub use error::PrivacyError;
+pub use event::{Event, Neighbouring, Unit};
+pub use statement::{
+    Assumption, Claim, ClientClaim, Collusion, MechanismFacts, Standing, State, Statement, Trust,
+};
