@@ -4,12 +4,16 @@
 //! events of a ledger into epsilon at a delta; the [`Statement`] says in words what that promises, to whom, and what would
 //! void it. Whatever cannot be shown from the code or the ledger counts as an infinite epsilon.
 
+mod config;
 mod error;
 mod event;
+mod ledger;
 mod statement;
 
+pub use config::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
 pub use error::PrivacyError;
 pub use event::{Event, Neighbouring, Unit};
+pub use ledger::{Entry, Ledger, LedgerError, Mark, Receipt};
 pub use statement::{
     Assumption, Claim, ClientClaim, Collusion, MechanismFacts, Standing, State, Statement, Trust,
 };
