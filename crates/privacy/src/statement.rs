@@ -1,15 +1,23 @@
 //! What a run promises, in words and in JSON.
+//!
+//! The words never promise more than the figures: epsilons are rounded up, and whatever is not a finite epsilon reads as an
+//! infinite one, whatever the fields say otherwise.
+
+mod number;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Neighbouring, Unit};
+
+pub use words::{Fact, found_words, rounded_up};
 
 /// The privacy statement of a run: in `summary.json`, on the report page and on the terminal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statement {
     /// Whether the run may be called private at all.
     pub state: State,
-    /// Why it is not private, or its unit weak.
+    /// Why it is not private, or its unit weak: a clause without a full stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What is promised; `None` is an infinite epsilon.
@@ -53,17 +61,23 @@ pub enum State {
 /// An (epsilon, delta) promise, with what helps to read it. All epsilons are upper bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Privacy loss, rounded up.
+    /// Privacy loss.
+    #[serde(with = "number")]
     pub epsilon: f64,
     /// The chance with which it may be larger.
+    #[serde(with = "number")]
     pub delta: f64,
     /// Epsilon at a tenth of that delta.
+    #[serde(with = "number")]
     pub epsilon_tenth_delta: f64,
     /// The same by Rényi divergences, an independent bound.
+    #[serde(with = "number")]
     pub epsilon_rdp: f64,
     /// Of the members, the largest share that an attack can find with one false alarm in a thousand.
+    #[serde(with = "number")]
     pub found_at_0_1_percent: f64,
     /// The same with one false alarm in a hundred.
+    #[serde(with = "number")]
     pub found_at_1_percent: f64,
 }
 
@@ -96,10 +110,12 @@ pub struct MechanismFacts {
     /// Its name in the config.
     pub name: String,
     /// Standard deviation over sensitivity, as accounted.
+    #[serde(with = "number")]
     pub noise_multiplier: f64,
     /// The clipping norm, or its first and last value.
     pub clip: String,
     /// Chance of a unit to take part in a step; `None` without sampling.
+    #[serde(with = "number::option", default)]
     pub sampling_rate: Option<f64>,
     /// Noisy steps that the ledger holds: those executed, not those planned.
     pub steps: u64,
@@ -114,7 +130,7 @@ pub struct MechanismFacts {
 /// One thing that the promise rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assumption {
-    /// A sentence.
+    /// A clause without a full stop.
     pub text: String,
     /// What it rests on in turn.
     pub standing: Standing,
@@ -137,9 +153,11 @@ pub enum Standing {
 pub struct ClientClaim {
     /// The client's name.
     pub client: String,
-    /// Its epsilon at the run's delta, rounded up; `None` is infinite.
+    /// Its epsilon at the run's delta; `None` is infinite.
+    #[serde(with = "number::option", default)]
     pub epsilon: Option<f64>,
     /// Its sampling rate.
+    #[serde(with = "number")]
     pub sampling_rate: f64,
     /// Noisy steps that it took.
     pub steps: u64,
