@@ -48,7 +48,7 @@ pub(crate) struct Affine {
 }
 
 impl Affine {
-    fn range(self) -> Range<usize> {
+    pub(crate) fn range(self) -> Range<usize> {
         self.offset..self.offset + self.weight_len + self.bias_len
     }
 
@@ -99,6 +99,16 @@ impl Layer {
             Self::AvgPool2(p) | Self::MaxPool2(p) => p.channels * (p.height / 2) * (p.width / 2),
             Self::Activation { len, .. } => *len,
             Self::GroupNorm { shape, .. } => shape.len(),
+        }
+    }
+
+    /// The places of the layer's parameters, if it has any.
+    pub(crate) fn parameters(&self) -> Option<Affine> {
+        match self {
+            Self::Linear { parameters, .. }
+            | Self::Conv2d { parameters, .. }
+            | Self::GroupNorm { parameters, .. } => Some(*parameters),
+            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => None,
         }
     }
 

@@ -27,24 +27,30 @@ pub(crate) enum Loss {
 }
 
 impl Loss {
-    /// The batch's loss; `delta` becomes the derivative of the *mean* loss with respect to each logit.
+    /// The batch's loss; `delta` becomes the derivative of the summed loss, times `weight`, with respect to each logit:
+    /// `1 / n` for the mean loss, 1 for each example's own.
     ///
     /// `logits` and `delta` are `[n, outputs]`. Labels are below the number of classes.
-    pub(crate) fn backward(self, logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+    pub(crate) fn backward(
+        self,
+        logits: &[f32],
+        labels: &[u32],
+        weight: f32,
+        delta: &mut [f32],
+    ) -> BatchLoss {
         match self {
-            Self::Softmax => softmax(logits, labels, delta),
-            Self::Binary => binary(logits, labels, delta),
+            Self::Softmax => softmax(logits, labels, weight, delta),
+            Self::Binary => binary(logits, labels, weight, delta),
         }
     }
 }
 
-fn softmax(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+fn softmax(logits: &[f32], labels: &[u32], weight: f32, delta: &mut [f32]) -> BatchLoss {
     let mut batch = BatchLoss::default();
     if labels.is_empty() {
         return batch;
     }
     let outputs = logits.len() / labels.len();
-    let inverse_n = 1.0 / labels.len() as f32;
     let rows = logits
         .chunks_exact(outputs)
         .zip(delta.chunks_exact_mut(outputs));
@@ -57,20 +63,19 @@ fn softmax(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
             *e = (z - max).exp();
             sum += *e;
         }
-        let scale = inverse_n / sum;
+        let scale = weight / sum;
         for e in out.iter_mut() {
             *e *= scale;
         }
-        out[label] -= inverse_n;
+        out[label] -= weight;
         batch.loss_sum += f64::from(max) - f64::from(row[label]) + f64::from(sum).ln();
         batch.correct += usize::from(best == label);
     }
     batch
 }
 
-fn binary(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
+fn binary(logits: &[f32], labels: &[u32], weight: f32, delta: &mut [f32]) -> BatchLoss {
     let mut batch = BatchLoss::default();
-    let inverse_n = 1.0 / labels.len() as f32;
     for ((&z, d), &label) in logits.iter().zip(delta).zip(labels) {
         let target = label as f32;
         // exp of a negative number only, so that nothing overflows.
@@ -80,7 +85,7 @@ fn binary(logits: &[f32], labels: &[u32], delta: &mut [f32]) -> BatchLoss {
         } else {
             e / (1.0 + e)
         };
-        *d = (sigmoid - target) * inverse_n;
+        *d = (sigmoid - target) * weight;
         batch.loss_sum += f64::from(z.max(0.0)) - f64::from(z * target) + f64::from(e).ln_1p();
         batch.correct += usize::from((z > 0.0) == (label == 1));
     }
@@ -113,7 +118,7 @@ mod tests {
         // p = softmax(0, ln 3) = (1/4, 3/4) and softmax(ln 4, 0) = (4/5, 1/5)
         let logits = [0.0, 3.0_f32.ln(), 4.0_f32.ln(), 0.0];
         let mut delta = [0.0; 4];
-        let batch = Loss::Softmax.backward(&logits, &[1, 1], &mut delta);
+        let batch = Loss::Softmax.backward(&logits, &[1, 1], 0.5, &mut delta);
         for (d, expected) in delta.iter().zip([0.125, -0.125, 0.4, -0.4]) {
             close(*d, expected);
         }
@@ -126,7 +131,12 @@ mod tests {
     fn binary_of_four_rows() {
         let third = 3.0_f32.ln();
         let mut delta = [0.0; 4];
-        let batch = Loss::Binary.backward(&[third, third, -third, 0.0], &[1, 0, 0, 0], &mut delta);
+        let batch = Loss::Binary.backward(
+            &[third, third, -third, 0.0],
+            &[1, 0, 0, 0],
+            0.25,
+            &mut delta,
+        );
         for (d, expected) in delta.iter().zip([-0.0625, 0.1875, 0.0625, 0.125]) {
             close(*d, expected);
         }
@@ -138,11 +148,11 @@ mod tests {
     #[test]
     fn large_logits_do_not_overflow() {
         let mut delta = [0.0; 2];
-        let batch = Loss::Binary.backward(&[1e4, -1e4], &[0, 1], &mut delta);
+        let batch = Loss::Binary.backward(&[1e4, -1e4], &[0, 1], 0.5, &mut delta);
         assert!((batch.loss_sum - 2e4).abs() < 1e-9);
         close(delta[0], 0.5);
         close(delta[1], -0.5);
-        let batch = Loss::Softmax.backward(&[1e4, -1e4], &[1], &mut delta);
+        let batch = Loss::Softmax.backward(&[1e4, -1e4], &[1], 1.0, &mut delta);
         assert!((batch.loss_sum - 2e4).abs() < 1e-9);
         close(delta[0], 1.0);
         close(delta[1], -1.0);
@@ -151,9 +161,9 @@ mod tests {
     #[test]
     fn not_a_number_shows_in_the_loss_and_does_not_panic() {
         let mut delta = [0.0; 2];
-        let batch = Loss::Softmax.backward(&[f32::NAN, 1.0], &[0], &mut delta);
+        let batch = Loss::Softmax.backward(&[f32::NAN, 1.0], &[0], 1.0, &mut delta);
         assert!(batch.loss_sum.is_nan());
-        let batch = Loss::Binary.backward(&[f32::NAN, 1.0], &[0, 1], &mut delta);
+        let batch = Loss::Binary.backward(&[f32::NAN, 1.0], &[0, 1], 0.5, &mut delta);
         assert!(batch.loss_sum.is_nan());
         assert_eq!(argmax(&[f32::NAN, f32::NAN]), 0);
         assert_eq!(argmax(&[1.0, 2.0, 2.0]), 1);

@@ -10,6 +10,11 @@ use crate::layers::{Saved, Seen};
 use crate::layout::Layout;
 use crate::loss::BatchLoss;
 
+mod per_example;
+
+pub use per_example::Clipped;
+use per_example::PerExample;
+
 /// Shape of one example: `channels x height x width`, row-major. A table's row is `1 x 1 x columns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputShape {
@@ -60,6 +65,7 @@ pub struct Workspace {
     deltas: Vec<Vec<f32>>,
     saved: Vec<Saved>,
     scratch: ConvScratch,
+    per_example: PerExample,
 }
 
 impl Workspace {
@@ -150,6 +156,7 @@ impl Model {
                 .map(|layer| layer.saved(max_batch, &mut scratch))
                 .collect(),
             scratch,
+            per_example: PerExample::default(),
         }
     }
 
@@ -175,23 +182,13 @@ impl Model {
             self.layout().len(),
             "length of the gradient"
         );
-        assert!(
-            labels.iter().all(|&label| (label as usize) < self.classes),
-            "a label is not below {} classes",
-            self.classes
-        );
+        self.check_labels(labels);
         if n == 0 {
             gradient.fill(0.0);
             return BatchLoss::default();
         }
         self.forward(parameters, inputs, n, ws);
-        let last = self.architecture.layers.len() - 1;
-        let len = n * self.outputs();
-        let logits = &ws.outputs[last][..len];
-        let loss = self
-            .architecture
-            .loss
-            .backward(logits, labels, &mut ws.deltas[last][..len]);
+        let loss = self.loss(labels, 1.0 / n as f32, ws);
         self.backward(parameters, inputs, n, ws, gradient);
         loss
     }
@@ -210,6 +207,25 @@ impl Model {
         self.forward(parameters, inputs, batch, ws);
         let last = self.architecture.layers.len() - 1;
         &ws.outputs[last][..batch * self.outputs()]
+    }
+
+    fn check_labels(&self, labels: &[u32]) {
+        assert!(
+            labels.iter().all(|&label| (label as usize) < self.classes),
+            "a label is not below {} classes",
+            self.classes
+        );
+    }
+
+    /// Fills the last layer's delta with the derivative of `weight` times the summed loss; the outputs are filled already.
+    fn loss(&self, labels: &[u32], weight: f32, ws: &mut Workspace) -> BatchLoss {
+        let last = self.architecture.layers.len() - 1;
+        let len = labels.len() * self.outputs();
+        let logits = &ws.outputs[last][..len];
+        let delta = &mut ws.deltas[last][..len];
+        self.architecture
+            .loss
+            .backward(logits, labels, weight, delta)
     }
 
     /// Fills each layer's output.

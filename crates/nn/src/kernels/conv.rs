@@ -203,6 +203,50 @@ pub fn conv2d_backward_parameters(
     unsafe { run(pass) }
 }
 
+/// The gradients with respect to weight and bias of each example by itself: `gradients` is `[batch, weight + out_channels]`,
+/// and each of its rows a weight `[out_channels, in_channels, kernel, kernel]` and a bias `[out_channels]`.
+///
+/// Shapes: `x` `[batch, in_channels, height, width]`, `dy` `[batch, out_channels, out_height, out_width]`.
+pub fn conv2d_backward_parameters_each(
+    s: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    gradients: &mut [f32],
+    scratch: &mut ConvScratch,
+) {
+    check(s, x.len(), s.weight_len(), dy.len());
+    let weight = s.weight_len();
+    let width = weight.saturating_add(s.out_channels);
+    assert_eq!(
+        gradients.len(),
+        product(&[s.batch, width]),
+        "gradients is [batch, weight + out_channels]"
+    );
+    if dy.is_empty() || x.is_empty() {
+        gradients.fill(0.0);
+        return;
+    }
+    let one = ConvShape { batch: 1, ..*s };
+    scratch.reserve(&one);
+    let examples = x
+        .chunks_exact(one.input_len())
+        .zip(dy.chunks_exact(one.output_len()))
+        .zip(gradients.chunks_exact_mut(width));
+    for ((x, dy), gradient) in examples {
+        let (dw, db) = gradient.split_at_mut(weight);
+        let pass = WeightPass {
+            shape: Correlation::forward(&one),
+            x: x.as_ptr(),
+            dy: dy.as_ptr(),
+            dw: dw.as_mut_ptr(),
+            db: db.as_mut_ptr(),
+            scratch: scratch.start(),
+        };
+        // SAFETY: as for the whole batch.
+        unsafe { run(pass) }
+    }
+}
+
 fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
     assert!(s.kernel > 0, "a kernel has at least one row");
     // Far beyond any use; with it no index below can overflow.

@@ -34,6 +34,7 @@ mod conv_channels;
 mod conv_rows;
 mod level;
 mod linear;
+mod norm;
 mod pool;
 mod portable;
 mod product;
@@ -46,8 +47,10 @@ pub use activation::{
     tanh_backward,
 };
 pub use conv::{
-    ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters, conv2d_forward,
+    ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters,
+    conv2d_backward_parameters_each, conv2d_forward,
 };
 pub use level::{Level, with_level};
 pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
+pub use norm::row_squares;
 pub use pool::{avg_pool2, avg_pool2_backward, max_pool2, max_pool2_backward};

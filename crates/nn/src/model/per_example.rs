@@ -1,0 +1,348 @@
+//! The sum of clipped per-example gradients, which is what DP-SGD adds noise to (Abadi et al. 2016, algorithm 1).
+//!
+//! One pass forward and one backward, as for a plain gradient; what each example's gradient weighs is found on the way:
+//!
+//! | layer | squared norm of an example's gradient | its share of the sum |
+//! | --- | --- | --- |
+//! | linear | `(\|x\|^2 + 1) \|dy\|^2` (Goodfellow 2015) | the usual product, of scaled `dy` (Bu et al. 2023, book-keeping) |
+//! | convolution, group normalisation | of the gradient itself, kept for the batch | the weighted sum of what was kept |
+//!
+//! Nothing of size examples x parameters is ever made: what is kept are gradients of convolutions and normalisations, which
+//! are no larger than a few of the batch's activations, while linear layers hold nearly all parameters.
+//!
+//! # Bounds
+//!
+//! Norms are summed in `f64` and rounded up by a share of [`GUARD`], which is more than they can be short of the exact norm
+//! of what is then added up: sums of squares are off by at most 1.5e-6 of themselves, and scaling rounds twice. So the exact
+//! norm of each example's contribution is at most the bound. What this does not cover is the rounding of the sum over the
+//! examples.
+
+use super::{Model, Workspace, input_of};
+use crate::group_norm;
+use crate::kernels::{self, ConvScratch};
+use crate::layers::{Layer, Saved, Seen};
+use crate::loss::BatchLoss;
+
+/// Share by which norms are rounded up.
+const GUARD: f64 = 1.0 / (1 << 17) as f64;
+
+/// Norms from here on count as not finite: `f32` has no room for what is computed from them.
+const LARGEST_NORM: f64 = 1e30;
+
+/// Scales below this are 0, since products with them would be rounded by more than [`GUARD`].
+const SMALLEST_SCALE: f64 = 1e-30;
+
+/// What became of a batch in [`Model::clipped_gradient_sum`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clipped {
+    /// Loss and right predictions of the examples that were added up, before any step.
+    pub loss: BatchLoss,
+    /// Examples whose gradient was longer than the bound and was shortened to it.
+    pub clipped: usize,
+    /// Examples whose gradient was not finite, or longer than 1e30, and was left out.
+    pub non_finite: usize,
+}
+
+impl Clipped {
+    /// Adds another batch.
+    pub fn add(&mut self, other: Self) {
+        self.loss.add(other.loss);
+        self.clipped += other.clipped;
+        self.non_finite += other.non_finite;
+    }
+}
+
+/// Working memory of [`Model::clipped_gradient_sum`], allocated by its first call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PerExample {
+    /// Squared norm of each example's gradient.
+    squares: Vec<f64>,
+    /// Squared norms of one layer's inputs and deltas.
+    inputs: Vec<f64>,
+    deltas: Vec<f64>,
+    /// What each example's gradient is multiplied by.
+    scales: Vec<f32>,
+    /// For each layer, the gradients that are kept: `[max_batch, kept]`.
+    kept: Vec<Vec<f32>>,
+    /// The sum of one piece of a batch that does not fit in the workspace.
+    piece: Vec<f32>,
+}
+
+impl PerExample {
+    fn prepare(&mut self, layers: &[Layer], max_batch: usize) {
+        if self.kept.is_empty() {
+            self.squares = vec![0.0; max_batch];
+            self.inputs = vec![0.0; max_batch];
+            self.deltas = vec![0.0; max_batch];
+            self.scales = vec![0.0; max_batch];
+            self.kept = layers
+                .iter()
+                .map(|layer| vec![0.0; max_batch * layer.kept_len()])
+                .collect();
+        }
+    }
+}
+
+impl Model {
+    /// Overwrites `sum` with the sum over the batch of each example's gradient, scaled to a Euclidean norm of at most `clip`
+    /// over all parameters: `sum_j g_j min(1, clip / |g_j|)`, `g_j` the derivative of example j's own loss.
+    ///
+    /// A sum, not a mean, so that it can be divided by a number that depends on no data. An empty batch gives zeros.
+    /// Examples whose gradient is not finite contribute nothing and change nothing else: the sum and [`Clipped::loss`] have
+    /// the bits of the batch without them.
+    ///
+    /// `inputs` is `[n, features]`, `labels` is `[n]`, `parameters` and `sum` have the layout's length, `clip` may be
+    /// infinite. Batches longer than [`Workspace::max_batch`] are worked through in pieces. The first call with a workspace
+    /// allocates and, but for batches with gradients that are not finite, the others do not; equal arguments (and
+    /// workspaces of equal size) give equal bits.
+    ///
+    /// The exact norm of what one example contributes is at most `clip`: scales leave room for rounding, a share of 1e-5.
+    /// The sum of n contributions is rounded as any sum of `f32` is, within `n 2^-24` of the sum of the magnitudes.
+    ///
+    /// No layer of any model here mixes the examples of a batch, as batch normalisation would; `model.kind` has no such one.
+    ///
+    /// # Panics
+    /// When a length does not fit, a label is not below the classes, `clip` is not above 0, or the workspace is another
+    /// model's or has no room for an example.
+    pub fn clipped_gradient_sum(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        clip: f32,
+        ws: &mut Workspace,
+        sum: &mut [f32],
+    ) -> Clipped {
+        let n = labels.len();
+        let features = self.input.len();
+        assert_eq!(sum.len(), self.layout().len(), "length of the sum");
+        assert_eq!(inputs.len(), n * features, "length of the inputs");
+        assert!(clip > 0.0, "gradients cannot be clipped to {clip}");
+        self.check_labels(labels);
+        if n <= ws.max_batch {
+            return self.clipped_piece(parameters, inputs, labels, clip, ws, sum);
+        }
+        assert!(ws.max_batch > 0, "{n} examples in a workspace for 0");
+        sum.fill(0.0);
+        let mut clipped = Clipped::default();
+        let mut piece = std::mem::take(&mut ws.per_example.piece);
+        piece.resize(sum.len(), 0.0);
+        let pieces = n.div_ceil(ws.max_batch);
+        for index in 0..pieces {
+            let rows = index * n / pieces..(index + 1) * n / pieces;
+            let inputs = &inputs[rows.start * features..rows.end * features];
+            clipped.add(self.clipped_piece(
+                parameters,
+                inputs,
+                &labels[rows],
+                clip,
+                ws,
+                &mut piece,
+            ));
+            for (sum, piece) in sum.iter_mut().zip(&piece) {
+                *sum += piece;
+            }
+        }
+        ws.per_example.piece = piece;
+        clipped
+    }
+
+    /// The same for a batch that fits in the workspace.
+    fn clipped_piece(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        clip: f32,
+        ws: &mut Workspace,
+        sum: &mut [f32],
+    ) -> Clipped {
+        let n = labels.len();
+        if n == 0 {
+            sum.fill(0.0);
+            return Clipped::default();
+        }
+        self.forward(parameters, inputs, n, ws);
+        let loss = self.loss(labels, 1.0, ws);
+        ws.per_example
+            .prepare(&self.architecture.layers, ws.max_batch);
+        self.squares(parameters, inputs, n, ws);
+        let squares = &ws.per_example.squares[..n];
+        let finite = |square: &f64| *square < LARGEST_NORM * LARGEST_NORM;
+        if !squares.iter().all(finite) {
+            let kept: Vec<bool> = squares.iter().map(finite).collect();
+            return self.without(parameters, inputs, labels, &kept, clip, ws, sum);
+        }
+        let mut clipped = 0;
+        for (scale, square) in ws.per_example.scales.iter_mut().zip(squares) {
+            let norm = square.sqrt() * (1.0 + GUARD);
+            let over = norm > f64::from(clip);
+            clipped += usize::from(over);
+            *scale = if over {
+                scale_down(f64::from(clip) / norm)
+            } else {
+                1.0
+            };
+        }
+        self.scaled_sum(inputs, n, ws, sum);
+        Clipped {
+            loss,
+            clipped,
+            non_finite: 0,
+        }
+    }
+
+    /// The clipped sum of the rows that are `kept`; at least one is not.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "those of the caller, and which rows"
+    )]
+    fn without(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        kept: &[bool],
+        clip: f32,
+        ws: &mut Workspace,
+        sum: &mut [f32],
+    ) -> Clipped {
+        let rows = inputs.chunks_exact(self.input.len());
+        let mut some_inputs = Vec::new();
+        let mut some_labels = Vec::new();
+        for ((row, &label), _) in rows.zip(labels).zip(kept).filter(|(_, kept)| **kept) {
+            some_inputs.extend_from_slice(row);
+            some_labels.push(label);
+        }
+        let mut clipped = self.clipped_piece(parameters, &some_inputs, &some_labels, clip, ws, sum);
+        clipped.non_finite += labels.len() - some_labels.len();
+        clipped
+    }
+
+    /// Fills each layer's delta from the last one's, the squared norms, and the gradients that are kept.
+    fn squares(&self, parameters: &[f32], inputs: &[f32], n: usize, ws: &mut Workspace) {
+        let layers = &self.architecture.layers;
+        ws.per_example.squares[..n].fill(0.0);
+        for (index, layer) in layers.iter().enumerate().rev() {
+            let (before, rest) = ws.deltas.split_at_mut(index);
+            let dy = &rest[0][..n * layer.output_len()];
+            let seen = Seen {
+                n,
+                x: input_of(inputs, &ws.outputs[..index], layers, n),
+                y: &ws.outputs[index][..n * layer.output_len()],
+                saved: &ws.saved[index],
+            };
+            layer.add_squares(&seen, dy, index, &mut ws.per_example, &mut ws.scratch);
+            if let Some(dx) = before.last_mut() {
+                let dx = &mut dx[..n * layers[index - 1].output_len()];
+                layer.backward_input(parameters, &seen, dy, dx, &mut ws.scratch);
+            }
+        }
+    }
+
+    /// Overwrites `sum` with the sum of the examples' gradients, each times its scale.
+    fn scaled_sum(&self, inputs: &[f32], n: usize, ws: &mut Workspace, sum: &mut [f32]) {
+        let layers = &self.architecture.layers;
+        let scales = &ws.per_example.scales[..n];
+        for (index, layer) in layers.iter().enumerate() {
+            let Some(place) = layer.parameters() else {
+                continue;
+            };
+            let kept = layer.kept_len();
+            if kept > 0 {
+                let kept_gradients = &ws.per_example.kept[index][..n * kept];
+                let sum = &mut sum[place.range()];
+                kernels::linear_backward_input(scales, kept_gradients, sum, 1, kept, n);
+                continue;
+            }
+            let len = layer.output_len();
+            let dy = &mut ws.deltas[index][..n * len];
+            for (row, &scale) in dy.chunks_exact_mut(len).zip(scales) {
+                for d in row {
+                    *d *= scale;
+                }
+            }
+            let seen = Seen {
+                n,
+                x: input_of(inputs, &ws.outputs[..index], layers, n),
+                y: &ws.outputs[index][..n * len],
+                saved: &ws.saved[index],
+            };
+            layer.backward_parameters(&seen, dy, sum, &mut ws.scratch);
+        }
+    }
+}
+
+/// The largest `f32` that is surely not above `scale`, a positive number below 1.
+fn scale_down(scale: f64) -> f32 {
+    if scale < SMALLEST_SCALE {
+        return 0.0;
+    }
+    (scale * (1.0 - f64::from(f32::EPSILON))) as f32
+}
+
+impl Layer {
+    /// Numbers of an example's gradient that are kept for the batch; 0 where its norm is known without it.
+    fn kept_len(&self) -> usize {
+        match self {
+            Self::Conv2d { parameters, .. } | Self::GroupNorm { parameters, .. } => {
+                parameters.range().len()
+            }
+            Self::Linear { .. }
+            | Self::AvgPool2(_)
+            | Self::MaxPool2(_)
+            | Self::Activation { .. } => 0,
+        }
+    }
+
+    /// Adds the squared norm of this layer's part of each example's gradient, which is kept where [`Layer::kept_len`] says.
+    fn add_squares(
+        &self,
+        seen: &Seen<'_>,
+        dy: &[f32],
+        index: usize,
+        memory: &mut PerExample,
+        scratch: &mut ConvScratch,
+    ) {
+        let n = seen.n;
+        let squares = &mut memory.squares[..n];
+        let kept_len = self.kept_len();
+        let kept = &mut memory.kept[index][..n * kept_len];
+        match self {
+            Self::Linear {
+                inputs, outputs, ..
+            } => {
+                let (of_x, of_dy) = (&mut memory.inputs[..n], &mut memory.deltas[..n]);
+                kernels::row_squares(seen.x, of_x, *inputs);
+                kernels::row_squares(dy, of_dy, *outputs);
+                for ((square, x), dy) in squares.iter_mut().zip(of_x).zip(of_dy) {
+                    *square += (*x + 1.0) * *dy;
+                }
+                return;
+            }
+            Self::Conv2d { shape, .. } => {
+                let shape = kernels::ConvShape { batch: n, ..*shape };
+                kernels::conv2d_backward_parameters_each(&shape, seen.x, dy, kept, scratch);
+            }
+            Self::GroupNorm { shape, .. } => {
+                if let Saved::Moments(moments) = seen.saved {
+                    let examples = seen.x.chunks_exact(shape.len());
+                    let examples = examples
+                        .zip(dy.chunks_exact(shape.len()))
+                        .zip(moments.chunks_exact(shape.groups))
+                        .zip(kept.chunks_exact_mut(kept_len));
+                    for (((x, dy), moments), gradient) in examples {
+                        let (dw, db) = gradient.split_at_mut(shape.channels);
+                        group_norm::backward_parameters(shape, x, dy, dw, db, moments);
+                    }
+                }
+            }
+            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => return,
+        }
+        let own = &mut memory.deltas[..n];
+        kernels::row_squares(kept, own, kept_len);
+        for (square, own) in squares.iter_mut().zip(own) {
+            *square += *own;
+        }
+    }
+}
