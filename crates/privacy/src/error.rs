@@ -14,6 +14,9 @@ pub enum PrivacyError {
         /// What was given.
         found: f64,
     },
+    /// The operating system refused randomness.
+    #[error("the operating system gave no randomness: {0}")]
+    Randomness(String),
     /// A combination that has no accounting, or whose accounting would be wrong.
     #[error("{0}")]
     Unsupported(String),

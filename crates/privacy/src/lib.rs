@@ -8,6 +8,8 @@ mod config;
 mod error;
 mod event;
 mod ledger;
+pub mod mechanism;
+pub mod noise;
 mod statement;
 
 pub use config::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
@@ -15,5 +17,6 @@ pub use error::PrivacyError;
 pub use event::{Event, Neighbouring, Unit};
 pub use ledger::{Entry, Ledger, LedgerError, Mark, Receipt};
 pub use statement::{
-    Assumption, Claim, ClientClaim, Collusion, MechanismFacts, Standing, State, Statement, Trust,
+    Assumption, Claim, ClientClaim, Collusion, Fact, MechanismFacts, Standing, State, Statement,
+    Trust, found_words, rounded_up,
 };

@@ -1,0 +1,3 @@
+//! What makes a release private: clipping, the integer grid, noise; each says what it costs as an [`Event`](crate::Event).
+
+pub mod clip;
