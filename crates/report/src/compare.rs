@@ -81,8 +81,10 @@ pub struct ComparedCell {
     pub auroc: Option<Spread>,
     /// Accuracy of the best round.
     pub best_accuracy: Option<Spread>,
-    /// Privacy loss.
+    /// Privacy loss that the runs may claim; infinite where they may claim none.
     pub epsilon: Option<Spread>,
+    /// Privacy loss as accounted, whatever voids the claim.
+    pub accounted_epsilon: Option<Spread>,
     /// Attack: final headline metric without it minus the same with it.
     pub impact: Option<Spread>,
     /// Attack: best headline metric without it minus the best with it.
@@ -346,6 +348,7 @@ fn cell(keys: &[String], runs: &[ComparedRun], members: Vec<usize>) -> ComparedC
         auroc: spread(|result| result.auroc),
         best_accuracy: spread(|result| result.best_accuracy),
         epsilon: spread(|result| result.epsilon),
+        accounted_epsilon: spread(|result| result.accounted_epsilon),
         impact: spread(|result| result.impact),
         impact_best: spread(|result| result.impact_best),
         attack_success: spread(|result| result.attack_success),

@@ -13,7 +13,9 @@ mod curves;
 mod grids;
 mod kept;
 mod page;
+mod privacy;
 mod run;
+mod tradeoff;
 mod wire;
 
 use crate::compare::Comparison;

@@ -5,6 +5,7 @@
 //! | `config.toml` | the resolved config, word for word | once, at the start |
 //! | `rounds.csv` | a [`RoundRow`] a round | one line appended after each round |
 //! | `events.jsonl` | an [`Event`] a line | appended as things happen |
+//! | `ledger.jsonl` | a privacy event a line, chained by hashes; the ledger owns it, not [`RunWriter`] | before what it pays for is released |
 //! | `verdicts.csv` | a [`VerdictRow`] an accepted reply, where the rule judges single replies | appended with each round |
 //! | `partition.csv` | clients x classes: examples held | once |
 //! | `baselines.csv` | a [`BaselinePoint`] a baseline and round | when a baseline is done |
@@ -24,6 +25,7 @@ mod attack;
 mod error;
 mod file;
 pub(crate) mod number;
+mod privacy;
 mod reader;
 mod sweep;
 mod writer;
@@ -36,6 +38,7 @@ use serde_json::{Map, Value};
 pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
 pub use file::write_atomic;
+pub use privacy::PrivacyInfo;
 pub use reader::{ConfusionTable, PartitionTable, RunRecord};
 pub use sweep::{SweepRecord, SweepResult, SweepRow, SweepStatus, SweepWriter};
 pub use writer::RunWriter;
@@ -50,6 +53,8 @@ pub mod file_name {
     pub const EVENTS: &str = "events.jsonl";
     /// One row an accepted reply that the rule judged.
     pub const VERDICTS: &str = "verdicts.csv";
+    /// The privacy ledger: what each noisy release cost. Nothing here writes, cuts or removes it.
+    pub const LEDGER: &str = "ledger.jsonl";
     /// Clients x classes.
     pub const PARTITION: &str = "partition.csv";
     /// Learning curves of the baselines.
@@ -127,7 +132,8 @@ pub struct RoundRow {
     pub late: u32,
     /// How the round ended.
     pub outcome: RoundOutcome,
-    /// Privacy loss spent so far, at the delta of [`Summary::privacy`].
+    /// Privacy loss spent so far as accounted, at the delta of [`Summary::privacy`]. Whether the run may claim it is
+    /// for [`PrivacyInfo::epsilon`] to say.
     #[serde(with = "number::option")]
     pub epsilon: Option<f64>,
     /// Bytes from all clients to the server in this round.
@@ -158,6 +164,13 @@ pub struct RoundRow {
     /// Share of triggered test examples that the model takes for the attack's target class, 0 to 1.
     #[serde(with = "number::option", default)]
     pub attack_success: Option<f64>,
+    /// Clipping norm in force, where contributions were clipped for privacy.
+    #[serde(with = "number::option", default)]
+    pub clip: Option<f64>,
+    /// Share of contributions that were longer and were cut to it, 0 to 1. The exact share is a figure without noise: a
+    /// host that claims privacy records a noisy one, or none.
+    #[serde(with = "number::option", default)]
+    pub clipped: Option<f64>,
 }
 
 /// Something that happened: a line of `events.jsonl`.
@@ -416,8 +429,8 @@ pub struct Summary {
     pub final_: Metrics,
     /// The best round; `None` when no round was evaluated.
     pub best: Option<Best>,
-    /// What was promised and kept: `epsilon`, `delta`, `unit`, `statement`; `None` without differential privacy.
-    pub privacy: Option<Value>,
+    /// What was promised; `None` without differential privacy.
+    pub privacy: Option<PrivacyInfo>,
     /// What went over the wire.
     pub communication: Communication,
     /// Replies that were refused, all rounds.

@@ -29,6 +29,8 @@ pub(crate) enum Unit {
     Plain,
     /// Figures between 0 and 1 that are no shares.
     Interval,
+    /// Privacy loss: never rounded down.
+    Epsilon,
 }
 
 impl Unit {
@@ -39,6 +41,7 @@ impl Unit {
             Self::Percent => format::percent(value),
             Self::Plain => format::plain(value),
             Self::Interval => format::unit_interval(value),
+            Self::Epsilon => cloister_privacy::rounded_up(value),
         }
     }
 
@@ -46,7 +49,7 @@ impl Unit {
     pub(super) fn limits(self) -> (f64, f64) {
         match self {
             Self::Percent | Self::Interval => (0.0, 1.0),
-            Self::Bytes | Self::Count => (0.0, f64::MAX),
+            Self::Bytes | Self::Count | Self::Epsilon => (0.0, f64::MAX),
             Self::Plain => (f64::MIN, f64::MAX),
         }
     }
@@ -119,7 +122,8 @@ impl LineChart<'_> {
         } else {
             y_low
         };
-        let log = self.y.unit == Unit::Plain && y_low > 0.0 && y_high / y_low > 100.0;
+        let unbounded = matches!(self.y.unit, Unit::Plain | Unit::Epsilon);
+        let log = unbounded && y_low > 0.0 && y_high / y_low > 100.0;
         let vertical = (HEIGHT - BOTTOM, TOP);
         let y = if log {
             Scale::log(y_low, y_high, vertical)
@@ -171,6 +175,9 @@ impl LineChart<'_> {
         if low == high && self.x.unit == Unit::Count {
             return Scale::exact(low - 1.0, high + 1.0, pixels, target, least);
         }
+        if self.x.unit == Unit::Epsilon && low > 0.0 && high / low > 12.0 {
+            return Scale::log_exact(low, high, pixels);
+        }
         let low = if self.x.unit == Unit::Bytes { 0.0 } else { low };
         Scale::exact(low, high, pixels, target, least)
     }
@@ -180,7 +187,11 @@ impl LineChart<'_> {
         svg.line("axis", (left, bottom), (WIDTH - RIGHT, bottom));
         let step = step_of(&x.ticks);
         for &tick in &x.ticks {
-            let label = self.x.unit.tick(tick, step, x_high);
+            let label = if x.log {
+                format::plain(tick)
+            } else {
+                self.x.unit.tick(tick, step, x_high)
+            };
             svg.line("axis", (x.at(tick), bottom), (x.at(tick), bottom + 4.0));
             svg.label("tick", (x.at(tick), bottom + 18.0), "middle", &label);
         }

@@ -6,7 +6,7 @@ pub(super) struct Scale {
     high: f64,
     from: f64,
     to: f64,
-    log: bool,
+    pub(super) log: bool,
     pub(super) ticks: Vec<f64>,
 }
 
@@ -79,6 +79,32 @@ impl Scale {
         }
     }
 
+    /// A logarithmic axis over exactly these positive values, with ticks at 1, 2 and 5 times powers of ten where that is not
+    /// too many.
+    pub(super) fn log_exact(low: f64, high: f64, (from, to): (f64, f64)) -> Self {
+        let (first, last) = (low.log10(), high.log10());
+        let factors: &[f64] = if last - first > 3.0 {
+            &[1.0]
+        } else {
+            &[1.0, 2.0, 5.0]
+        };
+        let every = ((last - first) / 8.0).ceil().max(1.0) as usize;
+        let decades = (first.floor() as i32..=last.ceil() as i32).step_by(every);
+        let ticks = decades.flat_map(|decade| {
+            let of = move |factor: &f64| factor * 10f64.powi(decade);
+            factors.iter().map(of)
+        });
+        let inside = |tick: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(tick);
+        Self {
+            low: first,
+            high: last,
+            from,
+            to,
+            log: true,
+            ticks: ticks.filter(inside).collect(),
+        }
+    }
+
     pub(super) fn at(&self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };
         let share = (value - self.low) / (self.high - self.low);
@@ -132,6 +158,15 @@ mod tests {
         let scale = Scale::log(0.02, 3e5, (0.0, 80.0));
         assert_eq!(scale.ticks.len(), 5, "{:?}", scale.ticks);
         assert!((scale.at(100.0) - 40.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_exact_logarithmic_axis_has_its_ticks_inside() {
+        let scale = Scale::log_exact(0.3, 12.0, (0.0, 100.0));
+        assert_eq!(scale.ticks.len(), 5, "{:?}", scale.ticks);
+        assert!((scale.at(0.3) - 0.0).abs() < 1e-9 && (scale.at(12.0) - 100.0).abs() < 1e-9);
+        let scale = Scale::log_exact(1e-3, 1e30, (0.0, 100.0));
+        assert!((4..10).contains(&scale.ticks.len()), "{:?}", scale.ticks);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct DotRows<'a> {
     /// Name and value; values that are not finite have no dot.
     pub(crate) rows: Vec<(&'a str, f64)>,
     pub(crate) references: &'a [Reference],
+    /// Whether the axis begins at 0.
+    pub(crate) from_zero: bool,
 }
 
 impl DotRows<'_> {
@@ -33,6 +35,7 @@ impl DotRows<'_> {
     pub(crate) fn draw(&self) -> Option<String> {
         let values = self.rows.iter().map(|&(_, value)| value);
         let (low, high) = extent(values.chain(self.references.iter().map(|line| line.value)))?;
+        let low = if self.from_zero { low.min(0.0) } else { low };
         let (low_value, high_value) = extent(self.rows.iter().map(|&(_, value)| value))?;
         let names = self
             .rows
@@ -223,6 +226,7 @@ mod tests {
             class: "s2",
             rows,
             references: &[],
+            from_zero: false,
         };
         let svg = chart.draw().unwrap();
         assert_eq!(svg.matches("<circle").count(), 2);

@@ -13,13 +13,14 @@ type Figure = fn(&ComparedCell) -> Option<Spread>;
 type Words = fn(f64) -> String;
 
 /// The figures of the CSV form, by the stem of their columns.
-const FIGURES: [(&str, Figure); 17] = [
+const FIGURES: [(&str, Figure); 18] = [
     ("accuracy", |cell| cell.accuracy),
     ("balanced_accuracy", |cell| cell.balanced_accuracy),
     ("loss", |cell| cell.loss),
     ("auroc", |cell| cell.auroc),
     ("best_accuracy", |cell| cell.best_accuracy),
     ("epsilon", |cell| cell.epsilon),
+    ("accounted_epsilon", |cell| cell.accounted_epsilon),
     ("impact", |cell| cell.impact),
     ("impact_best", |cell| cell.impact_best),
     ("attack_success", |cell| cell.attack_success),
@@ -173,7 +174,8 @@ impl Comparison {
             HeadlineMetric::Accuracy => (1, 2),
             HeadlineMetric::Auroc => (2, 1),
         };
-        let figures: [(&str, u32, Figure, [Words; 2]); 14] = [
+        let epsilon: [Words; 2] = [cloister_privacy::rounded_up, format::brief];
+        let figures: [(&str, u32, Figure, [Words; 2]); 15] = [
             ("accuracy", first, |cell| cell.accuracy, [share; 2]),
             ("balanced", 53, |cell| cell.balanced_accuracy, [share; 2]),
             ("AUROC", other, |cell| cell.auroc, [share; 2]),
@@ -184,7 +186,13 @@ impl Comparison {
             ("fails at", 50, |cell| cell.failure_round, number),
             ("loss", 30, |cell| cell.loss, number),
             ("best accuracy", 52, |cell| cell.best_accuracy, [share; 2]),
-            ("epsilon", 2, |cell| cell.epsilon, number),
+            ("epsilon", 2, |cell| cell.epsilon, epsilon),
+            (
+                "accounted epsilon",
+                2,
+                |cell| cell.accounted_epsilon,
+                epsilon,
+            ),
             ("refused", 51, |cell| cell.refused, number),
             ("bytes up", 54, |cell| cell.bytes_up, [bytes; 2]),
             ("seconds", 55, |cell| cell.seconds, [seconds; 2]),
@@ -194,11 +202,17 @@ impl Comparison {
             let dull = |cell: &ComparedCell| match figure(cell) {
                 None => true,
                 // Without a single refusal the column says nothing.
-                Some(spread) => name == "refused" && spread.mean == 0.0,
+                Some(spread) if name == "refused" => spread.mean == 0.0,
+                // Nor where no run may claim a finite epsilon.
+                Some(spread) => name == "epsilon" && spread.n == 0,
             };
             if !self.cells.iter().all(dull) {
                 columns.push(Column::figure(name, rank, move |cell| {
-                    figure(cell).map_or_else(String::new, |spread| spread.words(words))
+                    let infinite = name.ends_with("epsilon");
+                    match figure(cell) {
+                        Some(spread) if spread.n == 0 && infinite => "infinite".to_owned(),
+                        figure => figure.map_or_else(String::new, |spread| spread.words(words)),
+                    }
                 }));
             }
         }

@@ -359,6 +359,7 @@ fn alone_figure(
             class,
             rows,
             references: &references,
+            from_zero: false,
         }
         .draw()?
     } else {
@@ -463,6 +464,7 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
             class,
             rows: rows.collect(),
             references: &[],
+            from_zero: false,
         }
         .draw()
     } else {

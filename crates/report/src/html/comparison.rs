@@ -4,6 +4,7 @@ use super::curves::cumulative_bytes;
 use super::grids;
 use super::page::{Figure, Key, Page, Section, Table, Tile};
 use super::run::words;
+use super::tradeoff;
 use crate::chart::{Axis, COLOURS, LineChart, Series, Unit};
 use crate::compare::{Column, ComparedCell, Comparison, short_key};
 use crate::format::{self, counted};
@@ -18,6 +19,7 @@ const MOST_LABEL: usize = 60;
 pub(super) fn page(comparison: &Comparison) -> Page {
     let ranked = ranking(comparison);
     let mut sections = grids::sections(comparison);
+    sections.extend(tradeoff::section(comparison, &ranked));
     sections.push(table(comparison));
     sections.extend(failures(comparison));
     sections.extend(curves(comparison, &ranked));

@@ -71,7 +71,6 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
         figures.extend(over_rounds(record, quantity));
         figures.extend(over_bytes(record, quantity, &bytes));
     }
-    figures.extend(privacy(record));
     let mut section = Section {
         heading: "How it learned",
         tables: vec![rounds_table(record)],
@@ -294,41 +293,6 @@ fn figure(
     })
 }
 
-fn privacy(record: &RunRecord) -> Option<Figure> {
-    let point = |row: &RoundRow| Some((f64::from(row.round), row.epsilon?));
-    let points: Vec<(f64, f64)> = record.rounds.iter().filter_map(point).collect();
-    let heading = "Privacy loss spent".to_owned();
-    let svg = LineChart {
-        title: heading.clone(),
-        x: Axis {
-            label: "round",
-            unit: Unit::Count,
-        },
-        y: Axis {
-            label: "epsilon",
-            unit: Unit::Plain,
-        },
-        series: &[Series {
-            label: "epsilon".to_owned(),
-            class: "s3".to_owned(),
-            points,
-            ..Series::default()
-        }],
-        marks: &[],
-        marks_label: "",
-        start: None,
-        from_zero: false,
-    }
-    .draw()?;
-    let note = "Epsilon so far, at the delta stated above: smaller protects more.".to_owned();
-    Some(Figure {
-        heading,
-        keys: Vec::new(),
-        svg,
-        note,
-    })
-}
-
 /// The curves in figures, for those who cannot see them; evenly chosen rounds where there are many.
 fn rounds_table(record: &RunRecord) -> Table {
     const MOST: usize = 100;
@@ -354,6 +318,9 @@ fn rounds_table(record: &RunRecord) -> Table {
             "refused",
             "dropped",
             "late",
+            "epsilon",
+            "clip",
+            "clipped",
             "bytes",
             "time",
             "",
@@ -372,6 +339,9 @@ fn rounds_table(record: &RunRecord) -> Table {
             row.refused.to_string(),
             row.dropped.to_string(),
             row.late.to_string(),
+            maybe(row.epsilon, cloister_privacy::rounded_up),
+            maybe(row.clip, format::plain),
+            maybe(row.clipped, format::percent),
             format::bytes(row.bytes_up.saturating_add(row.bytes_down)),
             format::seconds(row.seconds),
             if abandoned {

@@ -38,6 +38,8 @@ pub(super) struct Tile {
 #[derive(Default)]
 pub(super) struct Section {
     pub(super) heading: &'static str,
+    /// A verdict, before all else.
+    pub(super) badge: Option<Badge>,
     pub(super) sentences: Vec<String>,
     pub(super) tiles: Vec<Tile>,
     pub(super) bullets: Vec<String>,
@@ -46,10 +48,25 @@ pub(super) struct Section {
     pub(super) figures: Vec<Figure>,
     /// Figures one below the other instead of two in a row.
     pub(super) wide: bool,
+    pub(super) lists: Vec<List>,
     pub(super) tables: Vec<Table>,
     pub(super) verbatim_title: &'static str,
     /// Shown letter by letter, folded; empty for none.
     pub(super) verbatim: String,
+}
+
+/// A verdict in large type. Its sign says in shape what its colour says.
+pub(super) struct Badge {
+    /// `good`, `fair` or `bad`.
+    pub(super) class: &'static str,
+    pub(super) sign: &'static str,
+    pub(super) text: String,
+}
+
+/// Points below a heading of their own.
+pub(super) struct List {
+    pub(super) title: &'static str,
+    pub(super) items: Vec<String>,
 }
 
 /// A chart with its heading, legend and note.

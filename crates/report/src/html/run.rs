@@ -1,9 +1,7 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
-use serde_json::Value;
-
 use super::page::{Page, Section, Table, Tile, strings};
-use super::{attack, clients, curves, kept, wire};
+use super::{attack, clients, curves, kept, privacy, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -13,6 +11,7 @@ pub(super) const LOCAL: &str = "local";
 pub(super) fn page(record: &RunRecord) -> Page {
     let sections = [
         Some(trust(record)),
+        privacy::section(record),
         attack::section(record),
         kept::section(record),
         curves::section(record),
@@ -224,7 +223,7 @@ fn tiles(record: &RunRecord) -> Vec<Tile> {
     }
     if let Some(summary) = &record.summary {
         tiles.extend(gap_tiles(summary));
-        tiles.push(privacy_tile(summary.privacy.as_ref()));
+        tiles.push(privacy::tile(summary.privacy.as_ref()));
     }
     tiles.extend(wire_tiles(record));
     tiles
@@ -316,33 +315,6 @@ fn metric_tile(record: &RunRecord, shown: HeadlineMetric, value: f64) -> Tile {
     }
 }
 
-fn privacy_tile(privacy: Option<&Value>) -> Tile {
-    let name = "Differential privacy";
-    let Some(privacy) = privacy.filter(|privacy| !privacy.is_null()) else {
-        return Tile {
-            name,
-            value: "none".to_owned(),
-            note: "no formal guarantee".to_owned(),
-        };
-    };
-    let value = match privacy["epsilon"].as_f64() {
-        Some(epsilon) => format!("\u{3b5} = {}", format::plain(epsilon)),
-        None => "on".to_owned(),
-    };
-    let mut note = Vec::new();
-    if let Some(delta) = privacy["delta"].as_f64() {
-        note.push(format!("\u{3b4} = {delta:e}"));
-    }
-    if let Some(unit) = privacy["unit"].as_str() {
-        note.push(format!("protects one {unit}"));
-    }
-    Tile {
-        name,
-        value,
-        note: note.join(", "),
-    }
-}
-
 pub(super) fn abandoned_rounds(record: &RunRecord) -> Vec<u32> {
     let abandoned = record
         .rounds
@@ -368,17 +340,12 @@ fn trust(record: &RunRecord) -> Section {
             .push("This run's record makes no statement on it.".to_owned());
     }
     section.bullets.clone_from(&summary.trust);
-    match summary.privacy.as_ref().filter(|privacy| !privacy.is_null()) {
-        None => section.sentences.push(
+    if summary.privacy.is_none() {
+        section.sentences.push(
             "No differential privacy was used: no formal guarantee limits what the model, or an update, can give away about \
              a single training example."
                 .to_owned(),
-        ),
-        Some(privacy) => {
-            if let Some(statement) = privacy["statement"].as_str() {
-                section.sentences.push(statement.to_owned());
-            }
-        }
+        );
     }
     section
 }

@@ -21,6 +21,12 @@ pub enum RecordError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The run in the folder has no summary, which a question needs.
+    #[error("{} holds a run that has not ended, or was stopped: summary.json is not in it", folder.display())]
+    NotEnded {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder holds no `sweep.csv`.
     #[error("{} holds no sweep: sweep.csv is not in it", folder.display())]
     NotASweep {

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The columns of `rounds.csv`, in the order of [`RoundRow`]'s fields.
-pub(super) const ROUND_COLUMNS: [&str; 22] = [
+pub(super) const ROUND_COLUMNS: [&str; 24] = [
     "round",
     "train_loss",
     "test_loss",
@@ -37,6 +37,8 @@ pub(super) const ROUND_COLUMNS: [&str; 22] = [
     "malicious_weight",
     "source_recall",
     "attack_success",
+    "clip",
+    "clipped",
 ];
 
 /// Who holds what.
@@ -312,7 +314,7 @@ fn read_confusion(folder: &Path) -> Result<Option<ConfusionTable>, RecordError> 
     Ok(Some(ConfusionTable { classes, counts }))
 }
 
-fn read_summary(folder: &Path) -> Result<Option<Summary>, RecordError> {
+pub(super) fn read_summary(folder: &Path) -> Result<Option<Summary>, RecordError> {
     let path = folder.join(file_name::SUMMARY);
     let Some(bytes) = read_if_present(&path)? else {
         return Ok(None);

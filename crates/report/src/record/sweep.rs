@@ -14,7 +14,7 @@ use super::{RecordError, Summary, file_name, number, write_atomic};
 const FIRST_COLUMNS: [&str; 2] = ["cell", "seed"];
 
 /// The fields of [`SweepResult`], in their order.
-const RESULT_COLUMNS: [&str; 23] = [
+const RESULT_COLUMNS: [&str; 24] = [
     "status",
     "completed",
     "abandoned",
@@ -26,6 +26,7 @@ const RESULT_COLUMNS: [&str; 23] = [
     "best_accuracy",
     "best_auroc",
     "epsilon",
+    "accounted_epsilon",
     "impact",
     "impact_best",
     "attack_success",
@@ -40,8 +41,9 @@ const RESULT_COLUMNS: [&str; 23] = [
     "message",
 ];
 
-/// Those of them that older files lack.
-const ATTACK_COLUMNS: [&str; 7] = [
+/// Those of them that older files lack, and the first of which somewhat younger ones lack too.
+const LATER_COLUMNS: [&str; 8] = [
+    "accounted_epsilon",
     "impact",
     "impact_best",
     "attack_success",
@@ -108,9 +110,12 @@ pub struct SweepResult {
     /// AUROC of the best round.
     #[serde(with = "number::option")]
     pub best_auroc: Option<f64>,
-    /// Privacy loss.
+    /// Privacy loss that the run may claim: infinite where it may claim none, `None` without differential privacy.
     #[serde(with = "number::option")]
     pub epsilon: Option<f64>,
+    /// Privacy loss as accounted, whatever voids the claim.
+    #[serde(with = "number::option", default)]
+    pub accounted_epsilon: Option<f64>,
     /// Attack: final headline metric without it minus the same with it.
     #[serde(with = "number::option", default)]
     pub impact: Option<f64>,
@@ -150,10 +155,7 @@ impl SweepResult {
     pub fn of(summary: &Summary, folder: &str) -> Self {
         let best = summary.best.as_ref();
         let attack = summary.attack.as_ref();
-        let epsilon = summary
-            .privacy
-            .as_ref()
-            .and_then(|privacy| privacy["epsilon"].as_f64());
+        let privacy = summary.privacy.as_ref();
         Self {
             status: SweepStatus::Done,
             completed: summary.completed,
@@ -165,7 +167,8 @@ impl SweepResult {
             auroc: summary.final_.auroc,
             best_accuracy: best.and_then(|best| best.accuracy),
             best_auroc: best.and_then(|best| best.auroc),
-            epsilon,
+            epsilon: privacy.map(|privacy| privacy.epsilon.unwrap_or(f64::INFINITY)),
+            accounted_epsilon: privacy.and_then(|privacy| privacy.accounted_epsilon),
             impact: attack.and_then(|attack| attack.impact),
             impact_best: attack.and_then(|attack| attack.impact_best),
             attack_success: attack.and_then(|attack| attack.attack_success),
@@ -337,14 +340,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<SweepRow>), Reco
         .map_err(|error| RecordError::csv(path, &error))?
         .clone();
     let columns: Vec<&str> = header.iter().collect();
-    let older: Vec<&str> = RESULT_COLUMNS
-        .into_iter()
-        .filter(|column| !ATTACK_COLUMNS.contains(column))
-        .collect();
+    let without = |later: &[&str]| -> Vec<&str> {
+        let columns = RESULT_COLUMNS.into_iter();
+        columns.filter(|column| !later.contains(column)).collect()
+    };
+    let (older, oldest) = (without(&LATER_COLUMNS[..1]), without(&LATER_COLUMNS));
     let (keys, result_columns) = columns
         .strip_prefix(&FIRST_COLUMNS)
         .and_then(|rest| {
-            let kinds = [&RESULT_COLUMNS[..], &older];
+            let kinds = [&RESULT_COLUMNS[..], &older, &oldest];
             kinds
                 .into_iter()
                 .find_map(|kind| Some((rest.strip_suffix(kind)?, kind)))

@@ -43,6 +43,7 @@ impl RunWriter {
             file_name::ROUNDS,
             file_name::EVENTS,
             file_name::VERDICTS,
+            file_name::LEDGER,
             file_name::SUMMARY,
             file_name::SWEEP,
         ] {
@@ -71,7 +72,8 @@ impl RunWriter {
     /// Continues the run in `folder` after round `completed_rounds`, the last one of the host's checkpoint.
     ///
     /// Rows, events and verdicts of later rounds are dropped, and so is a line that a crash cut short. The files of the end
-    /// (`summary.json`, `clients.csv`, `confusion.csv`) are removed, for the run has not ended; partition and baselines stay.
+    /// (`summary.json`, `clients.csv`, `confusion.csv`) are removed, for the run has not ended; partition and baselines stay,
+    /// and so does the ledger: what was released cannot be taken back.
     ///
     /// # Errors
     ///
