@@ -71,7 +71,7 @@ impl Learner for Line {
         }
         Ok(Update {
             examples: self.examples(),
-            loss: self.loss(&parameters),
+            loss: Some(self.loss(&parameters)),
             values: parameters
                 .iter()
                 .zip(global)

@@ -216,7 +216,7 @@ mod tests {
     fn update() -> Update {
         Update {
             examples: 4,
-            loss: 0.5,
+            loss: Some(0.5),
             values: vec![0.0; 2],
         }
     }

@@ -15,8 +15,8 @@ use crate::config::{LocalOptimizer, TrainPlan};
 pub struct Update {
     /// Examples trained on.
     pub examples: u64,
-    /// Mean training loss per example over the local steps.
-    pub loss: f64,
+    /// Mean training loss per example over the local steps; `None` is withheld, as it is of private examples.
+    pub loss: Option<f64>,
     /// Trained parameters minus global parameters, in the order of the layout.
     pub values: Vec<f32>,
 }
@@ -325,7 +325,7 @@ impl Learner for ModelLearner<'_> {
         }
         Ok(Update {
             examples: examples as u64,
-            loss: if seen == 0 { 0.0 } else { loss / seen as f64 },
+            loss: Some(if seen == 0 { 0.0 } else { loss / seen as f64 }),
             values: parameters,
         })
     }

@@ -33,7 +33,7 @@
 //! server.begin_round(Duration::ZERO)?;
 //! for (client, update) in [(0, vec![1.0, 0.0]), (1, vec![5.0, 4.0])] {
 //!     let examples = if client == 0 { 3 } else { 1 };
-//!     let reply = TrainReply { round: 1, layout, examples, loss: 0.5, update };
+//!     let reply = TrainReply { round: 1, layout, examples, loss: Some(0.5), update };
 //!     server.receive(ClientId(client), ClientMessage::Reply(reply), Duration::from_secs(1));
 //! }
 //! assert_eq!(server.global()[..], [2.0, 1.0]); // FedAvg: weighted by examples

@@ -21,7 +21,10 @@ use crate::config::TrainPlan;
 
 mod wire;
 
-use wire::{FRAME, PLAN, cut, header, open, put_plan, put_vector, seal, unknown_kind};
+use wire::{
+    FRAME, PLAN, cut, header, open, optional_len, put_optional, put_plan, put_vector, seal,
+    unknown_kind,
+};
 
 /// SHA-256 over a parameter layout: which tensors, in which shapes, in which order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,8 +109,8 @@ pub struct TrainReply {
     pub layout: LayoutDigest,
     /// Examples trained on. Signed, so that a lie below zero is seen as what it is.
     pub examples: i64,
-    /// Mean training loss per example over the local steps.
-    pub loss: f64,
+    /// Mean training loss per example over the local steps; `None` is withheld, as it is of private examples.
+    pub loss: Option<f64>,
     /// Trained parameters minus the round's global parameters.
     pub update: Vec<f32>,
 }
@@ -214,7 +217,7 @@ impl ClientMessage {
                 out.extend(reply.round.to_le_bytes());
                 out.extend(reply.layout.0);
                 out.extend(reply.examples.to_le_bytes());
-                out.extend(reply.loss.to_le_bytes());
+                put_optional(&mut out, reply.loss);
                 put_vector(&mut out, &reply.update);
             }
             Self::Failed { round, reason } => {
@@ -232,7 +235,9 @@ impl ClientMessage {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Enroll { .. } => FRAME + 8 + 32,
-            Self::Reply(reply) => FRAME + 4 + 32 + 8 + 8 + 4 + 4 * reply.update.len(),
+            Self::Reply(reply) => {
+                FRAME + 4 + 32 + 8 + optional_len(reply.loss) + 4 + 4 * reply.update.len()
+            }
             Self::Failed { reason, .. } => FRAME + 4 + 2 + cut(reason).len(),
         }
     }
@@ -252,7 +257,7 @@ impl ClientMessage {
                 round: reader.u32("round")?,
                 layout: LayoutDigest(reader.array("layout")?),
                 examples: i64::from_le_bytes(reader.array("examples")?),
-                loss: f64::from_le_bytes(reader.array("loss")?),
+                loss: reader.optional("loss")?,
                 update: reader.vector("update", most_parameters)?,
             }),
             19 => Self::Failed {
@@ -278,7 +283,7 @@ mod tests {
             round: 3,
             layout: LayoutDigest([9; 32]),
             examples: -5,
-            loss: 0.25,
+            loss: Some(0.25),
             update,
         })
     }
@@ -302,7 +307,11 @@ mod tests {
             examples: 7,
             layout: LayoutDigest([1; 32]),
         };
-        for message in [reply(vec![1.5, -2.0]), failed, enroll] {
+        let mut withheld = reply(vec![1.5, -2.0]);
+        if let ClientMessage::Reply(reply) = &mut withheld {
+            reply.loss = None;
+        }
+        for message in [reply(vec![1.5, -2.0]), withheld, failed, enroll] {
             let bytes = message.encode();
             assert_eq!(bytes.len(), message.encoded_len());
             assert_eq!(ClientMessage::decode(&bytes, 2), Ok(message));

@@ -352,8 +352,8 @@ impl Server {
                 });
             }
         };
-        if !reply.loss.is_finite() || reply.loss < 0.0 {
-            return Err(Refusal::Loss(reply.loss));
+        if let Some(loss) = reply.loss.filter(|loss| !loss.is_finite() || *loss < 0.0) {
+            return Err(Refusal::Loss(loss));
         }
         Ok(self.aggregation.weight(examples))
     }

@@ -34,7 +34,7 @@ fn reply(round: u32, update: Vec<f32>) -> TrainReply {
         round,
         layout: LAYOUT,
         examples: 10,
-        loss: 0.5,
+        loss: Some(0.5),
         update,
     }
 }
@@ -202,7 +202,7 @@ fn each_kind_is_refused_alone_with_its_reason_whatever_the_rule() {
                 enrolled: 10,
             },
         ),
-        ("loss", with(|r| r.loss = -1.0), Refusal::Loss(-1.0)),
+        ("loss", with(|r| r.loss = Some(-1.0)), Refusal::Loss(-1.0)),
         (
             "other round",
             with(|r| r.round = 2),

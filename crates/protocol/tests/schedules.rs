@@ -56,7 +56,7 @@ fn message(client: u32, round: u32) -> ClientMessage {
         round,
         layout: LAYOUT,
         examples: examples(client).into(),
-        loss: f64::from(client),
+        loss: Some(f64::from(client)),
         update: update(client, round),
     })
 }

@@ -38,6 +38,18 @@ pub(super) fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
     }
 }
 
+/// A byte that tells whether the number follows.
+pub(super) fn put_optional(out: &mut Vec<u8>, value: Option<f64>) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        out.extend(value.to_le_bytes());
+    }
+}
+
+pub(super) fn optional_len(value: Option<f64>) -> usize {
+    1 + value.map_or(0, |_| 8)
+}
+
 pub(super) fn put_plan(out: &mut Vec<u8>, plan: &TrainPlan) {
     for count in [plan.epochs, plan.batch_size, plan.max_steps] {
         out.extend(count.to_le_bytes());
@@ -113,6 +125,19 @@ impl<'a> Reader<'a> {
         };
         self.offset += needed;
         Ok(taken)
+    }
+
+    pub(super) fn optional(&mut self, what: &'static str) -> Result<Option<f64>, DecodeError> {
+        let offset = self.offset;
+        match self.take(what, 1)?.first() {
+            Some(0) => Ok(None),
+            Some(1) => Ok(Some(f64::from_le_bytes(self.array(what)?))),
+            other => Err(DecodeError::Invalid {
+                what,
+                offset,
+                got: other.copied().unwrap_or_default().into(),
+            }),
+        }
     }
 
     pub(super) fn array<const N: usize>(

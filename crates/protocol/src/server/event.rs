@@ -41,8 +41,8 @@ pub enum ServerEvent {
         client: ClientId,
         /// Examples it trained on.
         examples: u32,
-        /// Its mean training loss.
-        loss: f64,
+        /// Its mean training loss, unless withheld.
+        loss: Option<f64>,
     },
     /// A message was refused; nothing else changed.
     Refused {

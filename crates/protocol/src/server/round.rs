@@ -25,7 +25,7 @@ pub(super) enum Member {
     Waiting,
     Lost,
     Refused,
-    Accepted { weight: u32, loss: f64 },
+    Accepted { weight: u32, loss: Option<f64> },
 }
 
 impl Round {
@@ -51,7 +51,11 @@ impl Round {
     pub(super) fn train_loss(&self) -> Option<f64> {
         let (mut total, mut weights) = (0.0, 0.0);
         for member in self.members.values() {
-            if let Member::Accepted { weight, loss } = member {
+            if let Member::Accepted {
+                weight,
+                loss: Some(loss),
+            } = member
+            {
                 total += f64::from(*weight) * loss;
                 weights += f64::from(*weight);
             }

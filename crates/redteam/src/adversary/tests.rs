@@ -111,7 +111,7 @@ impl Round {
                 client: client as u32,
                 update: Update {
                     examples: 20,
-                    loss: 1.0,
+                    loss: Some(1.0),
                     values: values.clone(),
                 },
             })

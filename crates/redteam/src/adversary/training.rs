@@ -73,7 +73,7 @@ impl Adversary {
             | AttackKind::Nan
             | AttackKind::FreeRider => Ok(Update {
                 examples: rows.len() as u64,
-                loss: 0.0,
+                loss: Some(0.0),
                 values: vec![0.0; global.len()],
             }),
             AttackKind::DynamicLabelFlip => self.train_against(client, &training, train, rows, rng),
