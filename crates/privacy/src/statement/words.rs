@@ -166,7 +166,7 @@ impl Statement {
         clients
     }
 
-    /// The whole statement, a line each, unwrapped and without control characters of its own.
+    /// The whole statement for a terminal: lines without an end and without control characters, not wrapped.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.title(), self.sentence()];
         if let Some(reason) = &self.reason
@@ -186,7 +186,10 @@ impl Statement {
             lines.extend(self.voids.iter().map(|what| format!("  - {what}")));
         }
         lines.extend(self.client_lines());
-        lines
+        // Names and reasons may come from a stranger's file.
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let clean = |line: String| line.chars().map(printable).collect();
+        lines.into_iter().map(clean).collect()
     }
 
     fn client_lines(&self) -> Vec<String> {
