@@ -7,6 +7,7 @@
 mod config;
 mod error;
 mod event;
+mod kernels;
 mod ledger;
 pub mod mechanism;
 pub mod noise;

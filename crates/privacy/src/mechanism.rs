@@ -1,3 +1,6 @@
 //! What makes a release private: clipping, the integer grid, noise; each says what it costs as an [`Event`](crate::Event).
 
+pub mod adaptive_clip;
+pub mod central;
 pub mod clip;
+pub mod grid;

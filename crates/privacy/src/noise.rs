@@ -9,6 +9,8 @@
 //!   be accounted for.
 //! * [`DiscreteLaplace`] is for counts.
 
+mod rounded;
 mod source;
 
+pub use rounded::RoundedGaussian;
 pub use source::NoiseSource;

@@ -48,7 +48,7 @@ pub(crate) fn factor(vector: &[f32], clip: f64) -> (f64, Clipped) {
         clipped: norm > clip,
         non_finite: false,
     };
-    // The sum of squares in `f64` is off by less than 1e-9 of itself for any length below 2^22 times 8 lanes; what is that
+    // The sum of squares in `f64` is off by less than 1e-9 of itself for any length below 2^27; what is that
     // close to the clip is scaled too. A NaN clip fails both comparisons.
     let factor = if norm <= clip * (1.0 - 1e-9) {
         1.0

@@ -1,0 +1,41 @@
+//! Nanoseconds a coordinate of each kind of noise, on one thread: `cargo run --release -p cloister-privacy --example noise_time`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a measurement reads the clock and prints"
+)]
+
+use std::error::Error;
+use std::time::Instant;
+
+use cloister_privacy::noise::{NoiseSource, RoundedGaussian};
+
+const LENGTH: usize = 1 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut source = NoiseSource::system()?;
+    let mut integers = vec![0_i64; LENGTH];
+    let rounded = RoundedGaussian::new(1e6)?;
+    report("rounded Gaussian added to i64", || {
+        rounded.add(&mut source, &mut integers);
+    });
+    let mut source = NoiseSource::system()?;
+    report("words alone", || {
+        integers.fill_with(|| source.word() as i64);
+    });
+    Ok(())
+}
+
+/// Prints the median of 21 runs over [`LENGTH`] coordinates.
+fn report(name: &str, mut work: impl FnMut()) {
+    let mut times: Vec<f64> = (0..21)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("{name:40} {:6.2} ns", times[10] * 1e9 / LENGTH as f64);
+}
