@@ -81,7 +81,7 @@ fn unknown_words_name_the_known_ones() {
         "[data]\ndataset = \"digits\"\n[model]\nkind = \"lenet-5\"\n",
         "a.toml",
         &[],
-        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3'\n  \
+        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn'\n  \
          hint: did you mean 'lenet5'?",
     );
     says(
@@ -148,7 +148,7 @@ fn missing_tables_and_kinds() {
         "[data]\ndataset = \"digits\"\n[model]\nhidden = [3]\n",
         "a.toml",
         &[],
-        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3'",
+        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn'",
     );
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Activation, LossConfig, ModelConfig, Pooling};
 use crate::error::ModelError;
+use crate::fold::{Fold, FoldedKernel};
 use crate::group_norm::GroupNorm;
 use crate::kernels::ConvShape;
 use crate::layers::{Affine, Layer, Planes};
@@ -28,6 +29,8 @@ pub(crate) enum Start {
 #[derive(Debug)]
 pub(crate) struct Architecture {
     pub(crate) layers: Vec<Layer>,
+    /// The first layer that has parameters.
+    pub(crate) first: usize,
     pub(crate) layout: Layout,
     /// One for each tensor of the layout.
     pub(crate) starts: Vec<Start>,
@@ -85,8 +88,11 @@ pub(crate) fn build(
         } => stack.lenet5(*activation, *pooling, outputs)?,
         ModelConfig::Cnn { .. } => stack.mcmahan(outputs)?,
         ModelConfig::Cnn3 { .. } => stack.three_blocks(outputs)?,
+        ModelConfig::PapernotCnn { activation, .. } => stack.papernot(*activation, outputs)?,
     }
+    let has_parameters = |layer: &Layer| layer.parameters().is_some();
     Ok(Architecture {
+        first: stack.layers.iter().position(has_parameters).unwrap_or(0),
         layers: stack.layers,
         layout: Layout::new(stack.tensors)?,
         starts: stack.starts,
@@ -166,6 +172,16 @@ impl Stack {
             self.normalised_convolution(channels, 3, 1, Activation::Relu)?;
             self.pool(Pooling::Max);
         }
+        self.linear(outputs, None)
+    }
+
+    fn papernot(&mut self, activation: Activation, outputs: usize) -> Result<(), ModelError> {
+        self.need("papernot-cnn", 14)?;
+        self.strided_convolution(16, 8, 2, 3, activation)?;
+        self.dense_max_pool();
+        self.strided_convolution(32, 4, 2, 0, activation)?;
+        self.dense_max_pool();
+        self.linear(32, Some(activation))?;
         self.linear(outputs, None)
     }
 
@@ -274,8 +290,52 @@ impl Stack {
         let bound = weight_bound(then, self.shape.channels * window, channels * window);
         let sizes = vec![channels, self.shape.channels, kernel, kernel];
         let parameters = self.affine(&name, sizes, Start::Uniform(bound))?;
-        self.layers.push(Layer::Conv2d { shape, parameters });
+        self.layers.push(Layer::Conv2d {
+            shape,
+            folded: None,
+            parameters,
+        });
         self.shape = after;
+        Ok(())
+    }
+
+    /// A convolution whose stride divides its kernel, and what follows it.
+    fn strided_convolution(
+        &mut self,
+        channels: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        then: Activation,
+    ) -> Result<(), ModelError> {
+        let before = self.shape;
+        let cells = |size: usize| (size + 2 * padding - kernel) / stride + kernel / stride;
+        let fold = Fold {
+            channels: before.channels,
+            height: before.height,
+            width: before.width,
+            padding,
+            stride,
+            rows: cells(before.height),
+            columns: cells(before.width),
+        };
+        self.layers.push(Layer::Fold(fold));
+        self.shape = InputShape {
+            channels: before.channels * stride * stride,
+            height: fold.rows,
+            width: fold.columns,
+        };
+        self.bare_convolution(channels, kernel / stride, 0, Some(then))?;
+        // Shape and start of the tensor are those of the strided convolution; it has as many entries.
+        let place = self.tensors.len() - 2;
+        let window = kernel * kernel;
+        let bound = weight_bound(Some(then), before.channels * window, channels * window);
+        self.tensors[place].1 = vec![channels, before.channels, kernel, kernel];
+        self.starts[place] = Start::Uniform(bound);
+        if let Some(Layer::Conv2d { folded, .. }) = self.layers.last_mut() {
+            *folded = Some(FoldedKernel { kernel, stride });
+        }
+        self.activation(Some(then));
         Ok(())
     }
 
@@ -291,6 +351,17 @@ impl Stack {
         });
         self.shape.height /= 2;
         self.shape.width /= 2;
+    }
+
+    /// Maximum over 2x2 windows of stride 1.
+    fn dense_max_pool(&mut self) {
+        self.layers.push(Layer::MaxPool2Dense(Planes {
+            channels: self.shape.channels,
+            height: self.shape.height,
+            width: self.shape.width,
+        }));
+        self.shape.height -= 1;
+        self.shape.width -= 1;
     }
 
     fn activation(&mut self, kind: Option<Activation>) {

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::config::Activation;
+use crate::fold::{Fold, FoldedKernel};
 use crate::group_norm::{self, GroupNorm};
 use crate::kernels::{self, ConvScratch, ConvShape};
 
@@ -24,12 +25,18 @@ pub(crate) enum Layer {
     /// `shape.batch` is 1 here and set in each call.
     Conv2d {
         shape: ConvShape,
+        /// Behind a [`Layer::Fold`], how the kernels of the strided convolution that both are become those of `shape`.
+        folded: Option<FoldedKernel>,
         parameters: Affine,
     },
+    /// The cells of an image as channels, for a convolution of larger stride.
+    Fold(Fold),
     /// Mean over 2x2 windows.
     AvgPool2(Planes),
     /// Maximum over 2x2 windows.
     MaxPool2(Planes),
+    /// Maximum over 2x2 windows of stride 1, which overlap.
+    MaxPool2Dense(Planes),
     /// A non-linearity on each of `len` features.
     Activation { kind: Activation, len: usize },
     /// Group normalisation with a scale and a shift a channel.
@@ -58,7 +65,7 @@ impl Affine {
     }
 
     /// Weight and bias within a flat vector, to be written.
-    fn of_mut(self, vector: &mut [f32]) -> (&mut [f32], &mut [f32]) {
+    pub(crate) fn of_mut(self, vector: &mut [f32]) -> (&mut [f32], &mut [f32]) {
         vector[self.range()].split_at_mut(self.weight_len)
     }
 }
@@ -78,6 +85,8 @@ pub(crate) enum Saved {
     Nothing,
     /// For max pooling, where in its plane each maximum was.
     Argmax(Vec<u32>),
+    /// For a folded convolution, its folded weight.
+    Weight(Vec<f32>),
     /// For group normalisation, mean and reciprocal deviation of each example's groups.
     Moments(Vec<group_norm::Moments>),
 }
@@ -97,6 +106,8 @@ impl Layer {
             Self::Linear { outputs, .. } => *outputs,
             Self::Conv2d { shape, .. } => shape.output_len(),
             Self::AvgPool2(p) | Self::MaxPool2(p) => p.channels * (p.height / 2) * (p.width / 2),
+            Self::MaxPool2Dense(p) => p.channels * (p.height - 1) * (p.width - 1),
+            Self::Fold(fold) => fold.output_len(),
             Self::Activation { len, .. } => *len,
             Self::GroupNorm { shape, .. } => shape.len(),
         }
@@ -108,23 +119,34 @@ impl Layer {
             Self::Linear { parameters, .. }
             | Self::Conv2d { parameters, .. }
             | Self::GroupNorm { parameters, .. } => Some(*parameters),
-            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => None,
+            Self::Fold(_)
+            | Self::AvgPool2(_)
+            | Self::MaxPool2(_)
+            | Self::MaxPool2Dense(_)
+            | Self::Activation { .. } => None,
         }
     }
 
     /// Room for what the forward pass of up to `max_batch` examples keeps.
     pub(crate) fn saved(&self, max_batch: usize, scratch: &mut ConvScratch) -> Saved {
         match self {
-            Self::MaxPool2(_) => Saved::Argmax(vec![0; max_batch * self.output_len()]),
+            Self::MaxPool2(_) | Self::MaxPool2Dense(_) => {
+                Saved::Argmax(vec![0; max_batch * self.output_len()])
+            }
             Self::GroupNorm { shape, .. } => Saved::Moments(vec![
                 group_norm::Moments::default();
                 max_batch * shape.groups
             ]),
-            Self::Conv2d { shape, .. } => {
+            Self::Conv2d { shape, folded, .. } => {
                 scratch.reserve(&with_batch(shape, max_batch));
+                match folded {
+                    Some(_) => Saved::Weight(vec![0.0; shape.weight_len()]),
+                    None => Saved::Nothing,
+                }
+            }
+            Self::Linear { .. } | Self::Fold(_) | Self::AvgPool2(_) | Self::Activation { .. } => {
                 Saved::Nothing
             }
-            Self::Linear { .. } | Self::AvgPool2(_) | Self::Activation { .. } => Saved::Nothing,
         }
     }
 
@@ -149,16 +171,28 @@ impl Layer {
             }
             Self::Conv2d {
                 shape,
+                folded,
                 parameters: place,
             } => {
-                let (w, b) = place.of(parameters);
+                let (mut w, b) = place.of(parameters);
+                if let (Some(kernel), Saved::Weight(folded)) = (folded, saved) {
+                    kernel.fold(w, folded);
+                    w = folded;
+                }
                 kernels::conv2d_forward(&with_batch(shape, n), x, w, b, y, scratch);
             }
+            Self::Fold(fold) => fold.forward(x, y),
             Self::AvgPool2(p) => kernels::avg_pool2(x, y, n * p.channels, p.height, p.width),
             Self::MaxPool2(p) => {
                 if let Saved::Argmax(argmax) = saved {
                     let argmax = &mut argmax[..y.len()];
                     kernels::max_pool2(x, y, argmax, n * p.channels, p.height, p.width);
+                }
+            }
+            Self::MaxPool2Dense(p) => {
+                if let Saved::Argmax(argmax) = saved {
+                    let argmax = &mut argmax[..y.len()];
+                    kernels::max_pool2_dense(x, y, argmax, n * p.channels, p.height, p.width);
                 }
             }
             Self::Activation { kind, .. } => match kind {
@@ -201,8 +235,12 @@ impl Layer {
             Self::Conv2d {
                 shape,
                 parameters: place,
+                ..
             } => {
-                let (w, _) = place.of(parameters);
+                let (mut w, _) = place.of(parameters);
+                if let Saved::Weight(folded) = seen.saved {
+                    w = folded;
+                }
                 kernels::conv2d_backward_input(&with_batch(shape, n), dy, w, dx, scratch);
             }
             Self::AvgPool2(p) => {
@@ -215,6 +253,14 @@ impl Layer {
                     kernels::max_pool2_backward(dy, argmax, dx, planes, p.height, p.width);
                 }
             }
+            Self::MaxPool2Dense(p) => {
+                if let Saved::Argmax(argmax) = seen.saved {
+                    let argmax = &argmax[..dy.len()];
+                    let planes = n * p.channels;
+                    kernels::max_pool2_dense_backward(dy, argmax, dx, planes, p.height, p.width);
+                }
+            }
+            Self::Fold(fold) => fold.backward_input(dy, dx),
             Self::Activation { kind, .. } => match kind {
                 Activation::Relu => kernels::relu_backward(seen.y, dy, dx),
                 Activation::Tanh => kernels::tanh_backward(seen.y, dy, dx),
@@ -260,11 +306,15 @@ impl Layer {
             }
             Self::Conv2d {
                 shape,
+                folded,
                 parameters: place,
             } => {
                 let (dw, db) = place.of_mut(gradient);
                 let shape = with_batch(shape, n);
                 kernels::conv2d_backward_parameters(&shape, seen.x, dy, dw, db, scratch);
+                if let Some(kernel) = folded {
+                    kernel.unfold(dw);
+                }
             }
             Self::GroupNorm {
                 shape,
@@ -276,7 +326,11 @@ impl Layer {
                     group_norm::backward_parameters(shape, seen.x, dy, dw, db, moments);
                 }
             }
-            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => {}
+            Self::Fold(_)
+            | Self::AvgPool2(_)
+            | Self::MaxPool2(_)
+            | Self::MaxPool2Dense(_)
+            | Self::Activation { .. } => {}
         }
     }
 }

@@ -278,7 +278,10 @@ impl Model {
                 saved: &ws.saved[index],
             };
             layer.backward_parameters(&seen, dy, gradient, &mut ws.scratch);
-            // The derivative with respect to the data itself is of no use in training.
+            // Derivatives with respect to the data itself, or a fixed map of it, are of no use in training.
+            if index == self.architecture.first {
+                return;
+            }
             if let Some(dx) = before.last_mut() {
                 let dx = &mut dx[..n * layers[index - 1].output_len()];
                 layer.backward_input(parameters, &seen, dy, dx, &mut ws.scratch);

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | linear | all |
 //! | convolution, with and without padding | `lenet5_*`, `cnn`, `cnn3` |
+//! | convolution of stride 2, max pool of stride 1 | `papernot_cnn` |
 //! | average pool, also of odd sizes | `lenet5_average` |
 //! | max pool, also of odd sizes | `lenet5_max`, `cnn`, `cnn3` |
 //! | ReLU, tanh, sigmoid, softplus | `mlp`, `lenet5_*` |
@@ -20,7 +21,10 @@
 mod naive;
 
 use cloister_nn::{Activation, InputShape, LossConfig, Model, ModelConfig, Pooling};
-use naive::{Image, Tensors, activation, convolution, group_norm, linear, pool};
+use naive::{
+    Image, Tensors, activation, convolution, dense_max_pool, group_norm, linear, pool,
+    strided_convolution,
+};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -243,6 +247,34 @@ fn cnn3() {
                     x = pool(Pooling::Max, &activation(Activation::Relu, &x));
                 }
                 linear(t, "fc1", &x)
+            }),
+        });
+    }
+}
+
+/// Even and odd sizes: of the latter, the last rows and columns reach no kernel of the second convolution.
+#[test]
+fn papernot_cnn() {
+    for (kind, input) in [
+        (Activation::Relu, (1, 28, 28)),
+        (Activation::Tanh, (3, 14, 17)),
+        (Activation::Tanh, (2, 15, 20)),
+    ] {
+        check(&Case {
+            config: ModelConfig::PapernotCnn {
+                activation: kind,
+                loss: LossConfig::Auto,
+            },
+            input,
+            classes: 10,
+            batch: 2,
+            forward: Box::new(move |t, x| {
+                let x = activation(kind, &strided_convolution(t, "conv1", 3, 2, x));
+                let x = dense_max_pool(&x);
+                let x = activation(kind, &strided_convolution(t, "conv2", 0, 2, &x));
+                let x = dense_max_pool(&x);
+                let x = activation(kind, &linear(t, "fc1", &x));
+                linear(t, "fc2", &x)
             }),
         });
     }

@@ -28,6 +28,13 @@ fn lenet5() -> ModelConfig {
     }
 }
 
+fn papernot() -> ModelConfig {
+    ModelConfig::PapernotCnn {
+        activation: Activation::Tanh,
+        loss: AUTO,
+    }
+}
+
 fn image(channels: usize, side: usize) -> InputShape {
     InputShape {
         channels,
@@ -65,6 +72,8 @@ fn published_parameter_counts() {
         count(&ModelConfig::Logistic { loss: AUTO }, image(1, 28)),
         7_850
     );
+    // Papernot et al. 2021, table 1, in the variant with ten outputs for 28 x 28.
+    assert_eq!(count(&papernot(), image(1, 28)), 26_010);
 }
 
 #[test]
@@ -102,6 +111,11 @@ fn tensors_have_pytorch_names_and_shapes() {
         ("fc1.bias", &[10]),
     ];
     assert_eq!(tensors, expected);
+    let model = build(&papernot(), image(1, 28), 10);
+    let shape = |name| model.layout().tensor(name).map(|t| t.shape.clone());
+    assert_eq!(shape("conv1.weight"), Some(vec![16, 1, 8, 8]));
+    assert_eq!(shape("conv2.weight"), Some(vec![32, 16, 4, 4]));
+    assert_eq!(shape("fc1.weight"), Some(vec![32, 512]));
 }
 
 /// Bounds and spread of the uniform starting weights: He before ReLU, Glorot before tanh and the loss.
@@ -161,6 +175,12 @@ fn starting_values_follow_the_stated_schemes() {
         "fc2.weight",
         (6.0 / 204.0_f64).sqrt(),
     );
+    bounds(
+        &papernot(),
+        image(1, 28),
+        "conv2.weight",
+        (6.0 / (48.0 * 16.0_f64)).sqrt(),
+    );
     let cnn3 = ModelConfig::Cnn3 { loss: AUTO };
     bounds(
         &cnn3,
@@ -189,6 +209,7 @@ fn steps_repeat_bit_for_bit() {
         (lenet5(), image(1, 28)),
         (ModelConfig::Cnn { loss: AUTO }, image(1, 8)),
         (ModelConfig::Cnn3 { loss: AUTO }, image(3, 9)),
+        (papernot(), image(2, 15)),
     ] {
         let model = build(&config, input, 5);
         let start = |seed| model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(seed));
@@ -399,6 +420,7 @@ fn descriptions_that_cannot_be_built_are_refused() {
         (lenet5(), 12),
         (ModelConfig::Cnn { loss: AUTO }, 4),
         (ModelConfig::Cnn3 { loss: AUTO }, 8),
+        (papernot(), 14),
     ] {
         assert!(Model::build(&config, image(1, side), 10).is_ok());
         let error = error(&config, image(1, side - 1), 10);

@@ -147,6 +147,18 @@ fn check_conv(s: &ConvShape, salt: u64) {
     conv2d_backward_parameters(s, &x, &dy, &mut dw, &mut db, &mut scratch);
     assert_near(&dw, &want_dw, s.batch * oh * ow, "dw");
     assert_near(&db, &want_db, s.batch * oh * ow, "db");
+
+    // Each example's own gradient is that of a batch of one, to the bit.
+    let width = s.weight_len() + s.out_channels;
+    let mut each = vec![f32::NAN; s.batch * width];
+    conv2d_backward_parameters_each(s, &x, &dy, &mut each, &mut scratch);
+    let one = ConvShape { batch: 1, ..*s };
+    let (x_len, dy_len) = (one.input_len(), one.output_len());
+    for (n, each) in each.chunks_exact(width).enumerate() {
+        let (x, dy) = (&x[n * x_len..][..x_len], &dy[n * dy_len..][..dy_len]);
+        conv2d_backward_parameters(&one, x, dy, &mut dw, &mut db, &mut scratch);
+        assert_eq!(each, [&dw[..], &db].concat());
+    }
 }
 
 #[test]
@@ -365,13 +377,85 @@ fn max_pool_takes_the_first_of_equals_and_keeps_nan() {
         let mut want = [0.0; 15];
         (want[0], want[3]) = (5.0, 6.0);
         assert_eq!(dx, want);
+        let (mut y, mut at) = ([0.0; 8], [9u32; 8]);
+        max_pool2_dense(&x, &mut y, &mut at, 1, 3, 5);
+        assert_eq!(y, [1.0, 3.0, 3.0, 9.0, 9.0, 9.0, 9.0, 9.0]);
+        assert_eq!(at, [0, 7, 3, 4, 10, 11, 12, 9]);
         for place in 0..4 {
             let mut window = [1.0, 2.0, 3.0, 4.0];
             window[place] = f32::NAN;
-            let (mut y, mut at) = ([0.0; 1], [9u32; 1]);
-            max_pool2(&window, &mut y, &mut at, 1, 2, 2);
-            assert!(y[0].is_nan() && at[0] as usize == place);
+            for pool in [max_pool2, max_pool2_dense] {
+                let (mut y, mut at) = ([0.0; 1], [9u32; 1]);
+                pool(&window, &mut y, &mut at, 1, 2, 2);
+                assert!(y[0].is_nan() && at[0] as usize == place);
+            }
         }
+    });
+}
+
+fn check_dense_pool(planes: usize, h: usize, w: usize, salt: u64) {
+    // Few different values, so that there are equals in most windows.
+    let mut x = values(planes * h * w, salt);
+    for x in &mut x {
+        *x = (*x * 2.0).round();
+    }
+    let (oh, ow) = (h - 1, w - 1);
+    let dy = values(planes * oh * ow, salt + 1);
+    let (mut y, mut at) = (vec![9.0; dy.len()], vec![9u32; dy.len()]);
+    max_pool2_dense(&x, &mut y, &mut at, planes, h, w);
+    let mut dx = vec![9.0; x.len()];
+    max_pool2_dense_backward(&dy, &at, &mut dx, planes, h, w);
+    let mut want = vec![0.0f64; x.len()];
+    for out in 0..dy.len() {
+        let (p, r, c) = (out / (oh * ow), out / ow % oh, out % ow);
+        let window = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(a, b)| (r + a) * w + c + b);
+        let value = |i: usize| x[p * h * w + i];
+        let mut first = window[0];
+        for i in window {
+            if value(i) > value(first) {
+                first = i;
+            }
+        }
+        assert_eq!((at[out] as usize, y[out]), (first, value(first)));
+        want[p * h * w + first] += f64::from(dy[out]);
+    }
+    assert_near(&dx, &want, 4, "dx");
+}
+
+/// Rows of `square` are their squared norms within the documented share, at any magnitude.
+fn check_squares(rows: usize, width: usize, scale: f32, salt: u64) {
+    let mut x = values(rows * width, salt);
+    for x in &mut x {
+        *x *= scale;
+    }
+    let mut squares = vec![f64::NAN; rows];
+    row_squares(&x, &mut squares, width);
+    for (row, square) in squares.iter().enumerate() {
+        let row = &x[row * width..][..width];
+        let want: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+        assert!(
+            (square - want).abs() <= 1.5e-6 * want,
+            "{square} should be {want}"
+        );
+    }
+}
+
+#[test]
+fn squares_of_long_rows_and_of_broken_ones() {
+    at_every_level(|| {
+        // Equal terms are the worst case of rounding: they have no luck.
+        for width in [1, 512, 1 << 20] {
+            let x = vec![1.1f32; width];
+            let mut square = [0.0];
+            row_squares(&x, &mut square, width);
+            let want = f64::from(1.1f32).powi(2) * width as f64;
+            assert!((square[0] - want).abs() <= 1.5e-6 * want);
+        }
+        let mut squares = [0.0; 4];
+        let x = [1.0, f32::NAN, f32::INFINITY, 0.0, 0.0, 0.0, 3.0, 4.0];
+        row_squares(&x, &mut squares, 2);
+        assert!(squares[0].is_nan() && squares[1] == f64::INFINITY);
+        assert_eq!(squares[2..], [0.0, 25.0]);
     });
 }
 
@@ -411,6 +495,16 @@ fn check_pools(planes: usize, h: usize, w: usize, salt: u64) {
 }
 
 proptest! {
+    #[test]
+    fn dense_pools_match_plain_loops(planes in 0usize..5, h in 1usize..20, w in 1usize..40, salt in 1u64..1000) {
+        at_every_level(|| check_dense_pool(planes, h, w, salt));
+    }
+
+    #[test]
+    fn squares_match_plain_loops(rows in 0usize..5, width in 1usize..1500, power in -60i32..60, salt in 1u64..1000) {
+        at_every_level(|| check_squares(rows, width, 2.0f32.powi(power), salt));
+    }
+
     #[test]
     fn pools_match_plain_loops(planes in 0usize..5, h in 1usize..20, w in 1usize..90, salt in 1u64..1000) {
         at_every_level(|| check_pools(planes, h, w, salt));

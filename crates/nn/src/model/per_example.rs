@@ -233,6 +233,9 @@ impl Model {
                 saved: &ws.saved[index],
             };
             layer.add_squares(&seen, dy, index, &mut ws.per_example, &mut ws.scratch);
+            if index == self.architecture.first {
+                return;
+            }
             if let Some(dx) = before.last_mut() {
                 let dx = &mut dx[..n * layers[index - 1].output_len()];
                 layer.backward_input(parameters, &seen, dy, dx, &mut ws.scratch);
@@ -251,8 +254,15 @@ impl Model {
             let kept = layer.kept_len();
             if kept > 0 {
                 let kept_gradients = &ws.per_example.kept[index][..n * kept];
-                let sum = &mut sum[place.range()];
-                kernels::linear_backward_input(scales, kept_gradients, sum, 1, kept, n);
+                let own = &mut sum[place.range()];
+                kernels::linear_backward_input(scales, kept_gradients, own, 1, kept, n);
+                if let Layer::Conv2d {
+                    folded: Some(kernel),
+                    ..
+                } = layer
+                {
+                    kernel.unfold(&mut own[..place.weight_len]);
+                }
                 continue;
             }
             let len = layer.output_len();
@@ -291,6 +301,8 @@ impl Layer {
             Self::Linear { .. }
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
+            | Self::MaxPool2Dense(_)
+            | Self::Fold(_)
             | Self::Activation { .. } => 0,
         }
     }
@@ -337,7 +349,11 @@ impl Layer {
                     }
                 }
             }
-            Self::AvgPool2(_) | Self::MaxPool2(_) | Self::Activation { .. } => return,
+            Self::Fold(_)
+            | Self::AvgPool2(_)
+            | Self::MaxPool2(_)
+            | Self::MaxPool2Dense(_)
+            | Self::Activation { .. } => return,
         }
         let own = &mut memory.deltas[..n];
         kernels::row_squares(kept, own, kept_len);

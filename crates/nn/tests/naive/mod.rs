@@ -79,25 +79,37 @@ pub(crate) fn linear(t: &Tensors, name: &str, x: &Image) -> Image {
 }
 
 pub(crate) fn convolution(t: &Tensors, name: &str, padding: usize, x: &Image) -> Image {
+    strided_convolution(t, name, padding, 1, x)
+}
+
+pub(crate) fn strided_convolution(
+    t: &Tensors,
+    name: &str,
+    padding: usize,
+    stride: usize,
+    x: &Image,
+) -> Image {
     let (shape, w) = t.get(&format!("{name}.weight"));
     let (_, b) = t.get(&format!("{name}.bias"));
     let [outputs, inputs, kernel, columns] = *shape else {
         panic!("{name} has shape {shape:?}")
     };
     assert_eq!((inputs, kernel), (x.channels, columns));
-    let height = x.height + 2 * padding + 1 - kernel;
-    let width = x.width + 2 * padding + 1 - kernel;
+    let height = (x.height + 2 * padding - kernel) / stride + 1;
+    let width = (x.width + 2 * padding - kernel) / stride + 1;
     let mut y = Image::zeros(outputs, height, width);
     for o in 0..outputs {
         for i in 0..height {
             for j in 0..width {
                 let mut sum = b[o];
+                let (top, left) = (i * stride, j * stride);
                 for c in 0..inputs {
                     let window = &w[(o * inputs + c) * kernel * kernel..];
                     // Rows and columns of the kernel that lie inside of the image.
-                    for p in padding.saturating_sub(i)..kernel.min(x.height + padding - i) {
-                        for q in padding.saturating_sub(j)..kernel.min(x.width + padding - j) {
-                            let value = x.at(c, i + p - padding, j + q - padding);
+                    for p in padding.saturating_sub(top)..kernel.min(x.height + padding - top) {
+                        for q in padding.saturating_sub(left)..kernel.min(x.width + padding - left)
+                        {
+                            let value = x.at(c, top + p - padding, left + q - padding);
                             sum += window[p * kernel + q] * value;
                         }
                     }
@@ -110,12 +122,21 @@ pub(crate) fn convolution(t: &Tensors, name: &str, padding: usize, x: &Image) ->
 }
 
 pub(crate) fn pool(kind: Pooling, x: &Image) -> Image {
-    let mut y = Image::zeros(x.channels, x.height / 2, x.width / 2);
+    windows(kind, 2, x.height / 2, x.width / 2, x)
+}
+
+/// Max pooling over 2x2 windows of stride 1.
+pub(crate) fn dense_max_pool(x: &Image) -> Image {
+    windows(Pooling::Max, 1, x.height - 1, x.width - 1, x)
+}
+
+fn windows(kind: Pooling, stride: usize, height: usize, width: usize, x: &Image) -> Image {
+    let mut y = Image::zeros(x.channels, height, width);
     for c in 0..y.channels {
         for i in 0..y.height {
             for j in 0..y.width {
-                let window =
-                    [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(p, q)| x.at(c, 2 * i + p, 2 * j + q));
+                let window = [(0, 0), (0, 1), (1, 0), (1, 1)]
+                    .map(|(p, q)| x.at(c, stride * i + p, stride * j + q));
                 *y.at_mut(c, i, j) = match kind {
                     Pooling::Average => window.iter().sum::<f64>() / 4.0,
                     Pooling::Max => window.iter().copied().fold(f64::MIN, f64::max),
