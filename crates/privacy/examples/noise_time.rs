@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::time::Instant;
 
+use cloister_privacy::mechanism::dp_sgd::GradientNoise;
 use cloister_privacy::noise::{NoiseSource, RoundedGaussian};
 
 const LENGTH: usize = 1 << 20;
@@ -20,6 +21,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("rounded Gaussian added to i64", || {
         rounded.add(&mut source, &mut integers);
     });
+    let mut gradient = vec![0.01_f32; LENGTH];
+    let noise = GradientNoise::new(LENGTH, 1.0, 1.0, 64.0, 64)?;
+    let mut refused = None;
+    report("noise of DP-SGD on an f32 gradient", || {
+        refused = refused
+            .take()
+            .or(noise.apply(&mut gradient, &mut source).err());
+    });
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
     let mut source = NoiseSource::system()?;
     report("words alone", || {
         integers.fill_with(|| source.word() as i64);

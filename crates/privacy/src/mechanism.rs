@@ -3,4 +3,5 @@
 pub mod adaptive_clip;
 pub mod central;
 pub mod clip;
+pub mod dp_sgd;
 pub mod grid;

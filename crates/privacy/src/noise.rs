@@ -13,4 +13,5 @@ mod rounded;
 mod source;
 
 pub use rounded::RoundedGaussian;
+pub(crate) use rounded::{BLOCK, PAIRS};
 pub use source::NoiseSource;

@@ -179,6 +179,12 @@ pub(crate) fn nearest(value: f64) -> i64 {
     ((value + ROUND).to_bits() as i64).wrapping_sub(ROUND.to_bits() as i64)
 }
 
+/// The float of an integer within 2^51 of 0.
+#[inline(always)]
+pub(crate) fn float(integer: i64) -> f64 {
+    f64::from_bits((ROUND.to_bits() as i64).wrapping_add(integer) as u64) - ROUND
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -8,7 +8,7 @@ use crate::noise::NoiseSource;
 use normal::{Pairs, RARE, halvings, pair};
 
 /// Pairs of one block: its words and its noise stay in the first cache.
-const PAIRS: usize = 256;
+pub(crate) const PAIRS: usize = 256;
 /// A block of noise.
 pub(crate) type Block = [[i64; PAIRS]; 2];
 /// Noise of one block.
