@@ -4,6 +4,7 @@
 //! events of a ledger into epsilon at a delta; the [`Statement`] says in words what that promises, to whom, and what would
 //! void it. Whatever cannot be shown from the code or the ledger counts as an infinite epsilon.
 
+pub mod accounting;
 mod config;
 mod error;
 mod event;
@@ -11,6 +12,7 @@ mod kernels;
 mod ledger;
 pub mod mechanism;
 pub mod noise;
+mod special;
 mod statement;
 
 pub use config::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};

@@ -1,0 +1,208 @@
+//! The privacy loss of a run in progress.
+
+use super::account::Account;
+use super::compose::{Composition, Kind};
+use super::query::{Grid, parts};
+use super::rdp::Total;
+use super::{Certificate, Question, query};
+use crate::error::PrivacyError;
+use crate::event::{Event, Neighbouring};
+
+/// A grid has room for so many times the releases that there were when it was made.
+const ROOM: u64 = 2;
+
+/// Adds up the releases of a run and tells its epsilon at any time.
+///
+/// The transformed composition is kept and multiplied, so that a question after each round costs one inverse transform.
+/// Releases may differ, but their parameters must not depend on what was released before.
+pub struct Odometer {
+    question: Question,
+    account: Account,
+    kept: Option<Kept>,
+}
+
+/// A composition that can grow.
+struct Kept {
+    composition: Composition,
+    grid: Grid,
+    /// What is in the composition.
+    included: Account,
+    /// Releases in it, and for how many its grid was made.
+    steps: u64,
+    room: u64,
+}
+
+impl Odometer {
+    /// Nothing spent yet.
+    ///
+    /// # Errors
+    ///
+    /// If delta is not between 0 and 1.
+    pub fn new(neighbouring: Neighbouring, delta: f64) -> Result<Self, PrivacyError> {
+        let question = Question::new(neighbouring, delta);
+        question.check()?;
+        Ok(Self {
+            question,
+            account: Account::default(),
+            kept: None,
+        })
+    }
+
+    /// Adds an event, so many times.
+    ///
+    /// # Errors
+    ///
+    /// If the event has no accounting; nothing is added then.
+    pub fn spend(&mut self, event: &Event, count: u64) -> Result<(), PrivacyError> {
+        let mut account = self.account.clone();
+        account.add(event, count, self.question.neighbouring)?;
+        self.account = account;
+        Ok(())
+    }
+
+    /// Epsilon of all that was spent: an upper bound, infinite if something had no noise.
+    ///
+    /// # Errors
+    ///
+    /// None for events that [`Self::spend`] has taken.
+    pub fn epsilon(&mut self) -> Result<f64, PrivacyError> {
+        let account = self.account.clone();
+        self.epsilon_of(&account)
+    }
+
+    /// Whether an event, so many times after all that was spent, would take epsilon above a budget. Nothing is spent.
+    ///
+    /// # Errors
+    ///
+    /// If the event has no accounting.
+    pub fn would_exceed(
+        &mut self,
+        event: &Event,
+        count: u64,
+        budget: f64,
+    ) -> Result<bool, PrivacyError> {
+        let mut account = self.account.clone();
+        account.add(event, count, self.question.neighbouring)?;
+        Ok(self.epsilon_of(&account)? > budget)
+    }
+
+    /// The full certificate of all that was spent.
+    ///
+    /// # Errors
+    ///
+    /// None for events that [`Self::spend`] has taken.
+    pub fn certificate(&self) -> Result<Certificate, PrivacyError> {
+        query::epsilon_of(&self.account, &self.question)
+    }
+
+    fn epsilon_of(&mut self, account: &Account) -> Result<f64, PrivacyError> {
+        let composed = !account.not_private
+            && !account.releases.is_empty()
+            && account.renyi_only().is_none()
+            && count(account) > 1;
+        if !composed {
+            return Ok(query::epsilon_of(account, &self.question)?.epsilon);
+        }
+        if !self.grow(account) {
+            self.kept = self.plan(account)?;
+        }
+        let answer = self
+            .kept
+            .as_ref()
+            .and_then(|kept| kept.composition.epsilon(self.question.delta));
+        match answer {
+            // The grid promises its error only for as many releases as it was made for.
+            Some(answer) if answer.value.is_finite() => Ok(answer.value),
+            _ => {
+                self.kept = None;
+                Ok(query::epsilon_of(account, &self.question)?.epsilon)
+            }
+        }
+    }
+
+    /// Multiplies the kept composition by what an account has beyond it. False if there is none, the account is not its
+    /// continuation, or there is no room.
+    fn grow(&mut self, account: &Account) -> bool {
+        let Some(kept) = &mut self.kept else {
+            return false;
+        };
+        let Some(new) = beyond(&kept.included, account) else {
+            return false;
+        };
+        let added: u64 = new.iter().map(|(_, count)| count).sum();
+        if kept.steps + added > kept.room {
+            return false;
+        }
+        for (kind, count) in &new {
+            if kept.composition.multiply(kind, *count).is_err() {
+                return false;
+            }
+        }
+        kept.steps += added;
+        kept.included = account.clone();
+        true
+    }
+
+    fn plan(&self, account: &Account) -> Result<Option<Kept>, PrivacyError> {
+        let mut planned = account.clone();
+        for (_, count) in &mut planned.releases {
+            *count = count.saturating_mul(ROOM);
+        }
+        planned.mu_squared *= ROOM as f64;
+        let delta = self.question.delta;
+        let renyi = Total::new(&planned).epsilon(delta);
+        let mut grid = Grid::new(
+            &parts(&planned),
+            &self.question,
+            renyi.order,
+            renyi.value,
+            delta,
+        );
+        let Some(mut composition) = grid.plan(&parts(&planned))? else {
+            return Ok(None);
+        };
+        for (kind, count) in parts(account) {
+            if composition.multiply(&kind, count).is_err() {
+                return Ok(None);
+            }
+        }
+        let steps = parts(account).iter().map(|(_, count)| count).sum();
+        Ok(Some(Kept {
+            composition,
+            grid,
+            included: account.clone(),
+            steps,
+            room: steps.saturating_mul(ROOM),
+        }))
+    }
+
+    /// By how much [`Self::epsilon`] may lie above the true value because of the grid of the kept composition; `None` if
+    /// there is none, and the answer comes from elsewhere.
+    pub fn error(&self) -> Option<f64> {
+        self.kept
+            .as_ref()
+            .map(|kept| kept.grid.error(kept.steps as f64))
+    }
+}
+
+fn count(account: &Account) -> u64 {
+    parts(account).iter().map(|(_, count)| count).sum()
+}
+
+/// What an account has that another, which it continues, has not.
+fn beyond(old: &Account, new: &Account) -> Option<Vec<(Kind, u64)>> {
+    let mut more = Vec::new();
+    for (release, count) in &new.releases {
+        let known = old.releases.iter().find(|(known, _)| known == release);
+        let before = known.map_or(0, |(_, count)| *count);
+        let added = count.checked_sub(before)?;
+        if added > 0 {
+            more.push((Kind::Release(*release), added));
+        }
+    }
+    let gaussian = new.mu_squared - old.mu_squared;
+    if gaussian > 0.0 {
+        more.push((Kind::Gaussian(gaussian.sqrt()), 1));
+    }
+    (gaussian >= 0.0).then_some(more)
+}

@@ -1,0 +1,382 @@
+//! The questions: which accountant answers, on which grid.
+
+use super::account::Account;
+use super::compose::{Answer, Composition, Kind, Layout, Obstacle};
+use super::pair::Pair;
+use super::rdp::{Optimum, Total};
+use super::{Accountant, Certificate, Direction, Question, Side, gaussian, in_range};
+use crate::error::PrivacyError;
+use crate::event::Event;
+use crate::special::exp;
+
+/// Widest grid of losses.
+const WIDEST_STEP: f64 = 0.05;
+/// A grid as wide as this says nothing any more.
+const USELESS_STEP: f64 = 1.0;
+
+/// The smallest epsilon that can be promised for an event at the question's delta.
+///
+/// # Errors
+///
+/// If a number is out of its range, or the event has no accounting under the question's neighbouring relation or by its
+/// accountant.
+pub fn epsilon(event: &Event, question: &Question) -> Result<Certificate, PrivacyError> {
+    question.check()?;
+    epsilon_of(&Account::of(event, question.neighbouring)?, question)
+}
+
+/// The smallest delta that can be promised for an event at this epsilon, from 0. The question's own delta is ignored; the
+/// certificate has the delta that was found, and its error is that of an epsilon.
+///
+/// # Errors
+///
+/// As [`epsilon`](fn@epsilon).
+pub fn delta(
+    event: &Event,
+    epsilon: f64,
+    question: &Question,
+) -> Result<Certificate, PrivacyError> {
+    let question = Question {
+        delta: 0.5,
+        ..*question
+    };
+    question.check()?;
+    in_range(
+        epsilon,
+        "epsilon",
+        "a finite number from 0",
+        epsilon >= 0.0 && epsilon.is_finite(),
+    )?;
+    let account = Account::of(event, question.neighbouring)?;
+    answer(&account, &question, Asked::Delta { epsilon })
+}
+
+pub(super) fn epsilon_of(
+    account: &Account,
+    question: &Question,
+) -> Result<Certificate, PrivacyError> {
+    let delta = question.delta;
+    answer(account, question, Asked::Epsilon { delta })
+}
+
+/// Which of the two numbers is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    Epsilon { delta: f64 },
+    Delta { epsilon: f64 },
+}
+
+impl Asked {
+    fn by_renyi(self, total: &Total) -> Optimum {
+        match self {
+            Self::Epsilon { delta } => total.epsilon(delta),
+            Self::Delta { epsilon } => total.delta(epsilon),
+        }
+    }
+
+    /// Of a Gaussian.
+    fn exact(self, mu: f64) -> f64 {
+        match self {
+            Self::Epsilon { delta } => gaussian::epsilon(mu, delta),
+            Self::Delta { epsilon } => gaussian::delta(mu, epsilon),
+        }
+    }
+
+    /// Of one release.
+    fn single(self, pair: &Pair, swapped: bool) -> f64 {
+        match self {
+            Self::Epsilon { delta } => single_epsilon(pair, delta, swapped),
+            Self::Delta { epsilon } => pair.delta(epsilon, swapped),
+        }
+    }
+
+    fn composed(self, composition: &Composition) -> Option<Answer> {
+        match self {
+            Self::Epsilon { delta } => composition.epsilon(delta),
+            Self::Delta { epsilon } => composition.delta(epsilon),
+        }
+    }
+
+    /// The certificate with the answer in its place.
+    fn certificate(self, value: f64, accountant: Accountant) -> Certificate {
+        let (epsilon, delta) = match self {
+            Self::Epsilon { delta } => (value, delta),
+            Self::Delta { epsilon } => (epsilon, value),
+        };
+        Certificate {
+            epsilon,
+            delta,
+            epsilon_rdp: None,
+            certified_error: None,
+            direction: Direction::Upper,
+            side: None,
+            accountant,
+            step: None,
+            points: None,
+            slack: 0.0,
+        }
+    }
+}
+
+fn answer(
+    account: &Account,
+    question: &Question,
+    asked: Asked,
+) -> Result<Certificate, PrivacyError> {
+    if account.not_private {
+        let value = match asked {
+            Asked::Epsilon { .. } => f64::INFINITY,
+            Asked::Delta { .. } => 1.0,
+        };
+        return Ok(exactly(asked.certificate(value, Accountant::Exact)));
+    }
+    let total = Total::new(account);
+    let renyi = asked.by_renyi(&total);
+    // At the delta that was found, the epsilon of a delta question is the one that was asked.
+    let epsilon_rdp = Some(match asked {
+        Asked::Epsilon { .. } => renyi.value,
+        Asked::Delta { epsilon } => epsilon,
+    });
+    let certificate = match question.accountant {
+        Some(Accountant::Rdp) => asked.certificate(renyi.value, Accountant::Rdp),
+        chosen => by_distribution(account, question, asked, renyi, chosen)?,
+    };
+    Ok(Certificate {
+        epsilon_rdp,
+        ..certificate
+    })
+}
+
+fn exactly(certificate: Certificate) -> Certificate {
+    Certificate {
+        certified_error: Some(0.0),
+        direction: Direction::Exact,
+        ..certificate
+    }
+}
+
+/// A closed form where there is one, else a composition; by Rényi divergences if that fails or says less and no other
+/// accountant was asked for.
+fn by_distribution(
+    account: &Account,
+    question: &Question,
+    asked: Asked,
+    renyi: Optimum,
+    chosen: Option<Accountant>,
+) -> Result<Certificate, PrivacyError> {
+    if account.releases.is_empty() {
+        let value = asked.exact(account.mu_squared.sqrt());
+        return Ok(exactly(asked.certificate(value, Accountant::Exact)));
+    }
+    if chosen != Some(Accountant::Pld)
+        && let Some((value, side)) = single(account, asked)
+    {
+        let certificate = exactly(asked.certificate(value, Accountant::Exact));
+        return Ok(Certificate {
+            side: Some(side),
+            ..certificate
+        });
+    }
+    if chosen == Some(Accountant::Exact) {
+        return Err(PrivacyError::Unsupported(
+            "there is no closed form for this composition: use pld or rdp".into(),
+        ));
+    }
+    let refused = match (account.renyi_only(), chosen) {
+        (Some(release), Some(_)) => Err(PrivacyError::Unsupported(format!(
+            "{} has no privacy-loss distribution here: use rdp",
+            release.name()
+        ))),
+        (Some(_), None) => Ok(None),
+        (None, _) => composed(account, question, asked, renyi),
+    };
+    let found = match refused {
+        Err(error) if chosen.is_some() => return Err(error),
+        found => found.ok().flatten(),
+    };
+    match found {
+        Some(certificate) if chosen.is_some() || answer_of(&certificate, asked) <= renyi.value => {
+            Ok(certificate)
+        }
+        None if chosen.is_some() => Err(PrivacyError::Unsupported(
+            "the privacy losses reach too far for a grid of their distribution: use rdp".into(),
+        )),
+        _ => Ok(asked.certificate(renyi.value, Accountant::Rdp)),
+    }
+}
+
+fn answer_of(certificate: &Certificate, asked: Asked) -> f64 {
+    match asked {
+        Asked::Epsilon { .. } => certificate.epsilon,
+        Asked::Delta { .. } => certificate.delta,
+    }
+}
+
+/// The answer for a single release, in closed form.
+fn single(account: &Account, asked: Asked) -> Option<(f64, Side)> {
+    let [(release, 1)] = &account.releases[..] else {
+        return None;
+    };
+    if account.mu_squared > 0.0 {
+        return None;
+    }
+    let pair = Pair::of(release, 1e-30)?;
+    let removed = asked.single(&pair, false);
+    if pair.is_symmetric() {
+        return Some((removed, Side::Both));
+    }
+    let added = asked.single(&pair, true);
+    Some(if added > removed {
+        (added, Side::Add)
+    } else {
+        (removed, Side::Remove)
+    })
+}
+
+/// The root of a delta that falls with epsilon, from above.
+fn single_epsilon(pair: &Pair, delta: f64, swapped: bool) -> f64 {
+    if pair.delta(0.0, swapped) <= delta {
+        return 0.0;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    while pair.delta(high, swapped) > delta {
+        (low, high) = (high, 2.0 * high);
+        if high > 1e6 {
+            return f64::INFINITY;
+        }
+    }
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        if pair.delta(middle, swapped) > delta {
+            low = middle;
+        } else {
+            high = middle;
+        }
+        if high - low <= 2.0 * f64::EPSILON * high {
+            break;
+        }
+    }
+    high
+}
+
+/// What is composed: the releases, and all Gaussians as one.
+pub(super) fn parts(account: &Account) -> Vec<(Kind, u64)> {
+    let releases = account
+        .releases
+        .iter()
+        .map(|(release, count)| (Kind::Release(*release), *count));
+    let gaussian = (account.mu_squared > 0.0)
+        .then(|| (Kind::Gaussian(account.mu_squared.sqrt()), 1))
+        .into_iter();
+    releases.chain(gaussian).collect()
+}
+
+/// A grid for an account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub(super) layout: Layout,
+    /// The order at which the cost of the grid is judged.
+    pub(super) order: f64,
+    /// Whether the step was asked for.
+    pub(super) fixed: bool,
+}
+
+impl Grid {
+    /// Splitting a loss between the ends of its cell adds up to `theta (theta + 1) h^2 / 8` to the logarithm of its moment
+    /// at theta, so `(theta + 1) h^2 / 8` a release to epsilon where theta is the saddle point.
+    pub(super) fn new(
+        parts: &[(Kind, u64)],
+        question: &Question,
+        order: f64,
+        epsilon: f64,
+        delta: f64,
+    ) -> Self {
+        let steps = releases(parts);
+        let wanted = question.error * epsilon.clamp(1e-9, 1.0);
+        let step = (8.0 * wanted / (steps * order)).sqrt().min(WIDEST_STEP);
+        let tail = (1e-6 * delta / steps).min(exp(-50.0)).max(1e-280);
+        Self {
+            layout: Layout {
+                step: question.step.unwrap_or(step),
+                theta: order - 1.0,
+                tail,
+                most_lost: (1e-3 * delta / steps).max(1e-279),
+            },
+            order,
+            fixed: question.step.is_some(),
+        }
+    }
+
+    pub(super) fn error(&self, steps: f64) -> f64 {
+        steps * self.order * self.layout.step.powi(2) / 8.0
+    }
+
+    /// An empty composition with room for these parts, on a wider grid where this one is too fine.
+    pub(super) fn plan(
+        &mut self,
+        parts: &[(Kind, u64)],
+    ) -> Result<Option<Composition>, PrivacyError> {
+        while self.layout.step <= USELESS_STEP {
+            match Composition::plan(parts, self.layout) {
+                Ok(composition) => return Ok(Some(composition)),
+                Err(Obstacle::TooFine(factor)) if self.fixed => {
+                    return Err(PrivacyError::Unsupported(format!(
+                        "a step of {} is too fine for these losses: take one {factor:.1} times as wide or more",
+                        self.layout.step
+                    )));
+                }
+                Err(Obstacle::TooFine(factor)) => self.layout.step *= 1.02 * factor,
+                Err(Obstacle::TooLarge | Obstacle::NoPair) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How many releases there are.
+pub(super) fn releases(parts: &[(Kind, u64)]) -> f64 {
+    parts.iter().map(|(_, count)| *count as f64).sum()
+}
+
+fn composed(
+    account: &Account,
+    question: &Question,
+    asked: Asked,
+    renyi: Optimum,
+) -> Result<Option<Certificate>, PrivacyError> {
+    let parts = parts(account);
+    let (epsilon, delta) = match asked {
+        Asked::Epsilon { delta } => (renyi.value, delta),
+        Asked::Delta { epsilon } => (epsilon, renyi.value),
+    };
+    let mut grid = Grid::new(&parts, question, renyi.order, epsilon, delta);
+    loop {
+        let Some(mut composition) = grid.plan(&parts)? else {
+            return Ok(None);
+        };
+        for (kind, count) in &parts {
+            if composition.multiply(kind, *count).is_err() {
+                return Ok(None);
+            }
+        }
+        if let Some(answer) = asked.composed(&composition) {
+            return Ok(Some(Certificate {
+                certified_error: Some(grid.error(releases(&parts))),
+                side: Some(answer.side),
+                step: Some(composition.step()),
+                points: Some(composition.points()),
+                slack: answer.slack,
+                ..asked.certificate(answer.value, Accountant::Pld)
+            }));
+        }
+        // The answer lies below the window: tilt less.
+        if grid.layout.theta == 0.0 {
+            return Ok(None);
+        }
+        grid.layout.theta = if grid.layout.theta < 1e-3 {
+            0.0
+        } else {
+            0.5 * grid.layout.theta
+        };
+    }
+}
