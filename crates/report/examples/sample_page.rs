@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use cloister_report::compare::Comparison;
 use cloister_report::html;
 use cloister_report::record::*;
-use serde_json::json;
 
 fn main() -> Result<(), RecordError> {
     let folder = PathBuf::from(
@@ -52,7 +51,6 @@ struct Sample {
     alone: f64,
     parameters: u64,
     faults: bool,
-    privacy: bool,
 }
 
 fn digits() -> Sample {
@@ -72,7 +70,6 @@ fn digits() -> Sample {
         alone: 0.71,
         parameters: 4_810,
         faults: true,
-        privacy: false,
     }
 }
 
@@ -95,7 +92,6 @@ fn hospitals() -> Sample {
         alone: 0.79,
         parameters: 20,
         faults: false,
-        privacy: true,
     }
 }
 
@@ -118,7 +114,6 @@ fn large() -> Sample {
         alone: 0.42,
         parameters: 1_206_590,
         faults: true,
-        privacy: false,
     }
 }
 
@@ -205,7 +200,7 @@ impl Sample {
             } else {
                 RoundOutcome::Completed
             },
-            epsilon: self.privacy.then(|| 0.6 * f64::from(round).sqrt()),
+            epsilon: None,
             bytes_up: u64::from(self.cohort) * (4 * self.parameters + 60),
             bytes_down: u64::from(self.cohort) * (4 * self.parameters + 90),
             seconds: 0.11,
@@ -344,8 +339,6 @@ impl Sample {
             auroc_min: auroc.then_some(self.alone - 0.09),
             auroc_max: auroc.then_some(self.alone + 0.09),
         };
-        let statement = "Any one client's whole contribution changes the odds of any conclusion drawn from the model by at most a \
-                         factor of e^3.29, except with probability 0.00001.";
         Summary {
             name: self.name.to_owned(),
             seed: self.seed,
@@ -365,7 +358,6 @@ impl Sample {
                 loss: best.test_loss,
                 auroc: best.test_auroc,
             }),
-            privacy: self.privacy.then(|| json!({ "epsilon": 3.286, "delta": 1e-5, "unit": "client", "statement": statement })),
             communication: Communication {
                 bytes_up: rows.iter().map(|row| row.bytes_up).sum(),
                 bytes_down: rows.iter().map(|row| row.bytes_down).sum(),

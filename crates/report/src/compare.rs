@@ -149,7 +149,11 @@ impl Spread {
             return None;
         }
         let n = finite.len();
-        let mean = finite.iter().sum::<f64>() / n as f64;
+        let mean = match finite.as_slice() {
+            // Their sum may round away from them.
+            [first, rest @ ..] if rest.iter().all(|value| value == first) => *first,
+            values => values.iter().sum::<f64>() / n as f64,
+        };
         let squares: f64 = finite.iter().map(|value| (value - mean).powi(2)).sum();
         let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Self {

@@ -5,13 +5,14 @@
     reason = "a test's helpers fail by panicking, as its tests do"
 )]
 
+mod statement;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cloister_report::compare::{Comparison, Spread};
 use cloister_report::html;
 use cloister_report::record::*;
-use serde_json::json;
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=https://x.example/y>\n\u{1b}[31m";
 
@@ -153,8 +154,7 @@ fn hostile() -> RunRecord {
         start_round: u32::MAX,
         ..AttackInfo::default()
     });
-    summary.privacy =
-        Some(json!({ "epsilon": 1.0, "delta": 1e-5, "unit": HOSTILE, "statement": HOSTILE }));
+    summary.privacy = Some(PrivacyInfo::of(statement::of_text(HOSTILE), f64::NAN));
     summary.baselines.insert(
         text(),
         Baseline {

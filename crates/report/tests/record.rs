@@ -5,6 +5,8 @@
     reason = "a test's helpers fail by panicking, as its tests do"
 )]
 
+mod statement;
+
 use std::fs;
 use std::path::Path;
 
@@ -31,6 +33,8 @@ fn row(round: u32) -> RoundRow {
         bytes_down: 5_000,
         seconds: 0.25,
         virtual_seconds: None,
+        clip: Some(0.125),
+        clipped: Some(0.75),
         ..RoundRow::default()
     }
 }
@@ -69,7 +73,7 @@ fn summary() -> Summary {
             loss: Some(0.3),
             auroc: None,
         }),
-        privacy: Some(json!({ "epsilon": 0.5, "delta": 1e-5, "unit": "client" })),
+        privacy: Some(PrivacyInfo::of(statement::claimed(), 1e-5)),
         communication: Communication {
             bytes_up: 8,
             bytes_down: 9,
@@ -196,14 +200,15 @@ fn the_first_line_of_rounds_names_the_fields() {
         text,
         "round,train_loss,test_loss,test_accuracy,test_auroc,cohort,accepted,refused,dropped,late,outcome,epsilon,\
          bytes_up,bytes_down,seconds,virtual_seconds,kept,malicious,malicious_kept,malicious_weight,source_recall,\
-         attack_success\n\
-         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,,,,,,,\n"
+         attack_success,clip,clipped\n\
+         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,,,,,,,,0.125,0.75\n"
     );
 }
 
 #[test]
 fn summary_keeps_the_documented_keys() {
     let value = serde_json::to_value(summary()).unwrap();
+    assert_eq!(value["privacy"]["epsilon"], json!(3.2811));
     for key in [
         "name",
         "seed",
@@ -492,7 +497,7 @@ fn a_sweep_keeps_the_order_of_its_grid_and_what_is_done() {
     );
     assert_eq!(record.rows, writer.rows().cloned().collect::<Vec<_>>());
     assert_eq!(record.rows[1].result.message, "no, \"data\"");
-    assert_eq!(record.rows[3].result.epsilon, Some(0.5));
+    assert_eq!(record.rows[3].result.epsilon, Some(3.2811));
     assert_eq!(record.rows[3].result.loss, Some(f64::INFINITY));
 
     let error = SweepWriter::open(folder.path(), &keys[..1]).unwrap_err();
@@ -540,13 +545,13 @@ fn a_broken_sweep_is_named_with_its_line() {
     let header = fs::read_to_string(&path).unwrap();
     fs::write(
         &path,
-        format!("{header}0,one,v,done,0,0,0,,,,,,,,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,one,v,done,0,0,0,,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(read(), "SWEEP/sweep.csv:2: seed: \"one\" is not a seed");
     fs::write(
         &path,
-        format!("{header}0,1,v,done,0,0,none,,,,,,,,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,1,v,done,0,0,none,,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(
@@ -554,5 +559,5 @@ fn a_broken_sweep_is_named_with_its_line() {
         "SWEEP/sweep.csv:2: refused: invalid digit found in string"
     );
     fs::write(&path, format!("{header}0,1\n")).unwrap();
-    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 26");
+    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 27");
 }

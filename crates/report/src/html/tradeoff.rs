@@ -10,6 +10,9 @@ use crate::record::HeadlineMetric;
 /// Level lines for runs without privacy at most.
 const MOST_LEVELS: usize = 3;
 
+/// Settings longer than this are cut in the legend.
+const MOST_LABEL: usize = 60;
+
 /// Keys without whose agreement epsilons are not to be compared.
 const TERMS: [&str; 3] = ["privacy.delta", "privacy.unit", "privacy.neighbouring"];
 
@@ -167,7 +170,7 @@ fn curve(comparison: &Comparison, moving: Option<usize>, mut cells: Vec<&Compare
     });
     let repeated = cells.iter().any(|cell| cell.runs.len() > 1);
     Series {
-        label: format::shortened(&label, 60),
+        label: format::shortened(&label, MOST_LABEL),
         points: cells
             .iter()
             .filter_map(|cell| point(comparison, cell))
@@ -247,13 +250,20 @@ fn levels(comparison: &Comparison, ranked: &[usize], curves: &[Series]) -> Vec<S
     if low >= high {
         return Vec::new();
     }
+    let moving = moving_key(comparison);
     let plain = ranked.iter().map(|&index| &comparison.cells[index]);
     let plain = plain.filter(|cell| cell.accounted_epsilon.is_none() && cell.epsilon.is_none());
     let level = |cell: &ComparedCell| {
         let value = cell.headline(comparison.metric)?.mean;
+        let others = moving.map_or_else(|| cell.label.clone(), |key| label(comparison, key, cell));
+        let others = format::shortened(&others, MOST_LABEL);
+        let with_privacy = curves.iter().find(|curve| curve.label == others);
         value.is_finite().then(|| Series {
-            label: format::shortened(&format!("without privacy: {}", cell.label), 60),
-            class: "rest".to_owned(),
+            label: match others.as_str() {
+                "" => "without privacy".to_owned(),
+                others => format!("without privacy, {others}"),
+            },
+            class: with_privacy.map_or_else(|| "rest".to_owned(), |curve| curve.class.clone()),
             dashed: true,
             points: vec![(low, value), (high, value)],
             ..Series::default()
