@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use cloister_privacy::mechanism::dp_sgd::GradientNoise;
-use cloister_privacy::noise::{NoiseSource, RoundedGaussian};
+use cloister_privacy::noise::{DiscreteGaussian, NoiseSource, RoundedGaussian};
 
 const LENGTH: usize = 1 << 20;
 
@@ -21,6 +21,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("rounded Gaussian added to i64", || {
         rounded.add(&mut source, &mut integers);
     });
+    for sigma in [50.0, 1000.0, 10_000.0] {
+        let discrete = DiscreteGaussian::new(sigma)?;
+        report(&format!("discrete Gaussian of {sigma} added to i64"), || {
+            discrete.add(&mut source, &mut integers);
+        });
+    }
     let mut gradient = vec![0.01_f32; LENGTH];
     let noise = GradientNoise::new(LENGTH, 1.0, 1.0, 64.0, 64)?;
     let mut refused = None;

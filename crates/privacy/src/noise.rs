@@ -7,11 +7,16 @@
 //!   Gaussian mechanism, so whatever is proven of that one holds. It is what a trusted server or client adds.
 //! * [`DiscreteGaussian`] has `Pr[x]` proportional to `exp(-x^2 / (2 sigma^2))`: the noise of many clients, whose sum must
 //!   be accounted for.
-//! * [`DiscreteLaplace`] is for counts.
+//! * [`DiscreteLaplace`] is for counts; [`ExactDiscreteGaussian`] has no tables, and is slow.
 
+mod discrete;
+mod exact;
 mod rounded;
 mod source;
+mod wide;
 
+pub use discrete::DiscreteGaussian;
+pub use exact::{DiscreteLaplace, ExactDiscreteGaussian};
 pub use rounded::RoundedGaussian;
 pub(crate) use rounded::{BLOCK, PAIRS};
 pub use source::NoiseSource;
