@@ -66,7 +66,15 @@ impl MatrixChart<'_> {
         } else {
             42.0
         };
-        let width = left + columns * cell_width + right + if slanted { 30.0 } else { 0.0 };
+        let overhang = if slanted {
+            // The last name leaves its column at 38 degrees.
+            let last = self.columns.last().map_or(0, |name| name.chars().count());
+            let length = CHAR * last.min(MOST_LABEL) as f64;
+            (length * 38f64.to_radians().cos() - cell_width / 2.0).max(30.0)
+        } else {
+            0.0
+        };
+        let width = left + columns * cell_width + right + overhang;
         let height = top + self.rows.len() as f64 * cell_height + 6.0;
 
         // Shades behind text stay light enough for one text colour to be readable on all of them.

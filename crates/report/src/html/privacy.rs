@@ -154,19 +154,18 @@ fn reading(claim: &Claim, unit: Whose) -> Vec<Tile> {
         "epsilon by R\u{e9}nyi divergences".to_owned(),
     ));
     let whom = match unit {
-        Whose::Client => "of the clients that took part, at most, by any attack",
-        Whose::Example => "of the training examples, at most, by any attack",
+        Whose::Client => "of the clients that took part",
+        Whose::Example => "of the training examples",
     };
     let found = |share| found_words(share).replace(' ', "\u{a0}");
-    for (name, share) in [
-        (
-            "Found with 0.1\u{a0}% false alarms",
-            claim.found_at_0_1_percent,
+    tiles.push(tile(
+        "Found by any attack, at most",
+        found(claim.found_at_0_1_percent),
+        format!(
+            "{whom}, with 0.1\u{a0}% false alarms; {} with 1\u{a0}%",
+            found(claim.found_at_1_percent)
         ),
-        ("Found with 1\u{a0}% false alarms", claim.found_at_1_percent),
-    ] {
-        tiles.push(tile(name, found(share), whom.to_owned()));
-    }
+    ));
     tiles
 }
 
@@ -347,16 +346,16 @@ fn assumptions(statement: &Statement) -> Option<Table> {
         return None;
     }
     let row = |of: &Assumption| {
-        let sign = match of.standing {
-            Standing::Enforced => "\u{25cf}",
-            Standing::Verified => "\u{25d0}",
-            Standing::Trusted => "\u{25cb}",
+        let standing = match of.standing {
+            Standing::Enforced => "\u{25cf}\u{a0}enforced",
+            Standing::Verified => "\u{25d0}\u{a0}verified",
+            Standing::Trusted => "\u{25cb}\u{a0}taken\u{a0}on\u{a0}trust",
         };
-        vec![
-            format::shortened(&of.text, MOST_CHARS),
-            format!("{sign}\u{a0}{}", of.standing.words()),
-        ]
+        strings([&format::shortened(&of.text, MOST_CHARS), standing])
     };
+    let legend = "Enforced: the code cannot do otherwise. Verified: the ledger or the record shows it. Taken on trust: \
+                  nobody checked it.";
+    let notes = std::iter::once(legend.to_owned()).chain(left_out(statement.assumptions.len()));
     Some(Table {
         title: "What it rests on".to_owned(),
         head: strings(["assumption", "standing"]),
@@ -367,7 +366,7 @@ fn assumptions(statement: &Statement) -> Option<Table> {
             .take(MOST_POINTS)
             .map(row)
             .collect(),
-        note: left_out(statement.assumptions.len()).unwrap_or_default(),
+        note: notes.collect::<Vec<_>>().join(" "),
         ..Table::default()
     })
 }
