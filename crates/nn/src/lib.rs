@@ -60,6 +60,7 @@ mod architecture;
 mod config;
 mod error;
 mod fold;
+mod gram;
 mod group_norm;
 pub mod kernels;
 mod layers;

@@ -19,8 +19,9 @@ const ACTIVATIONS: [Activation; 4] = [
     Activation::Softplus,
 ];
 
-/// Largest difference from the loops, as a share of the norm of the sum of magnitudes: rounding of `f32` products.
-const TOLERANCE: f64 = 2e-5;
+/// Largest difference from the loops, as a share of the norm of the sum of magnitudes: rounding of `f32` products, and the
+/// room that clipped gradients leave for it.
+const TOLERANCE: f64 = 1e-4;
 
 struct Batch {
     config: ModelConfig,

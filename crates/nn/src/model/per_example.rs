@@ -4,22 +4,26 @@
 //!
 //! | layer | squared norm of an example's gradient | its share of the sum |
 //! | --- | --- | --- |
-//! | linear | `(\|x\|^2 + 1) \|dy\|^2` (Goodfellow 2015) | the usual product, of scaled `dy` (Bu et al. 2023, book-keeping) |
-//! | convolution, group normalisation | of the gradient itself, kept for the batch | the weighted sum of what was kept |
+//! | linear | `(\|x\|^2 + 1) \|dy\|^2` (Goodfellow 2015, arXiv 1510.01799) | the usual product, of scaled `dy` |
+//! | convolution of many positions, group normalisation | of the gradient itself, kept for the batch | the weighted sum of what was kept |
+//! | convolution of few positions and many weights | from Gram matrices, [`crate::gram`] | the usual product, of scaled `dy` |
 //!
-//! Nothing of size examples x parameters is ever made: what is kept are gradients of convolutions and normalisations, which
-//! are no larger than a few of the batch's activations, while linear layers hold nearly all parameters.
+//! The usual product of scaled deltas needs no second pass backward (Bu et al. 2023, arXiv 2210.00038, book-keeping). For a
+//! convolution it is a large part of a step, so that gradients which had to be computed for their norms are kept and not
+//! computed again, where writing and reading them costs less than the Gram matrices would. Nothing of size examples x
+//! parameters is made: linear layers hold nearly all parameters, and kernels that are kept are read at many positions, so
+//! that they are no larger than a few of the example's activations.
 //!
 //! # Bounds
 //!
-//! Norms are summed in `f64` and rounded up by a share of [`GUARD`], which is more than they can be short of the exact norm
-//! of what is then added up: sums of squares are off by at most 1.5e-6 of themselves, and scaling rounds twice. So the exact
-//! norm of each example's contribution is at most the bound. What this does not cover is the rounding of the sum over the
-//! examples.
+//! Norms are summed in `f64` and rounded up by a share of [`GUARD`]: sums of squares are off by at most 1.5e-6 of
+//! themselves, scaling rounds twice, and the Gram matrices add their own bound. So the exact norm of each example's
+//! contribution is at most the bound. What this does not cover is the rounding of the sum over the examples.
 
 use super::{Model, Workspace, input_of};
+use crate::gram;
 use crate::group_norm;
-use crate::kernels::{self, ConvScratch};
+use crate::kernels::{self, ConvScratch, ConvShape};
 use crate::layers::{Layer, Saved, Seen};
 use crate::loss::BatchLoss;
 
@@ -28,6 +32,9 @@ const GUARD: f64 = 1.0 / (1 << 17) as f64;
 
 /// Norms from here on count as not finite: `f32` has no room for what is computed from them.
 const LARGEST_NORM: f64 = 1e30;
+
+/// What writing, measuring and reading again one number of a kept gradient costs, in products.
+const KEEPING: usize = 8;
 
 /// Scales below this are 0, since products with them would be rounded by more than [`GUARD`].
 const SMALLEST_SCALE: f64 = 1e-30;
@@ -39,7 +46,8 @@ pub struct Clipped {
     pub loss: BatchLoss,
     /// Examples whose gradient was longer than the bound and was shortened to it.
     pub clipped: usize,
-    /// Examples whose gradient was not finite, or longer than 1e30, and was left out.
+    /// Examples whose gradient was not finite, or longer than 1e30, or could not be measured in the range of `f32`: they
+    /// were left out.
     pub non_finite: usize,
 }
 
@@ -64,6 +72,7 @@ pub(super) struct PerExample {
     scales: Vec<f32>,
     /// For each layer, the gradients that are kept: `[max_batch, kept]`.
     kept: Vec<Vec<f32>>,
+    gram: gram::Scratch,
     /// The sum of one piece of a batch that does not fit in the workspace.
     piece: Vec<f32>,
 }
@@ -96,7 +105,8 @@ impl Model {
     /// allocates and, but for batches with gradients that are not finite, the others do not; equal arguments (and
     /// workspaces of equal size) give equal bits.
     ///
-    /// The exact norm of what one example contributes is at most `clip`: scales leave room for rounding, a share of 1e-5.
+    /// The exact norm of what one example contributes is at most `clip`: scales leave room for rounding, a share of 1e-5, or
+    /// of about 1e-4 where convolutions see few positions.
     /// The sum of n contributions is rounded as any sum of `f32` is, within `n 2^-24` of the sum of the magnitudes.
     ///
     /// No layer of any model here mixes the examples of a batch, as batch normalisation would; `model.kind` has no such one.
@@ -291,23 +301,51 @@ fn scale_down(scale: f64) -> f32 {
     (scale * (1.0 - f64::from(f32::EPSILON))) as f32
 }
 
+/// How the norm of an example's part of the gradient is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// There is none.
+    NoParameters,
+    /// From the norms of its input and of its delta.
+    Rows,
+    /// From the Gram matrices of its patches and deltas.
+    Gram,
+    /// From itself, so many numbers, which are kept for the sum.
+    Kept(usize),
+}
+
 impl Layer {
-    /// Numbers of an example's gradient that are kept for the batch; 0 where its norm is known without it.
-    fn kept_len(&self) -> usize {
+    fn way(&self) -> Way {
         match self {
-            Self::Conv2d { parameters, .. } | Self::GroupNorm { parameters, .. } => {
-                parameters.range().len()
+            Self::Linear { .. } => Way::Rows,
+            Self::Conv2d {
+                shape, parameters, ..
+            } => {
+                let len = parameters.range().len();
+                if gram::cost(shape) < KEEPING * len {
+                    Way::Gram
+                } else {
+                    Way::Kept(len)
+                }
             }
-            Self::Linear { .. }
+            Self::GroupNorm { parameters, .. } => Way::Kept(parameters.range().len()),
+            Self::Fold(_)
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
-            | Self::Fold(_)
-            | Self::Activation { .. } => 0,
+            | Self::Activation { .. } => Way::NoParameters,
         }
     }
 
-    /// Adds the squared norm of this layer's part of each example's gradient, which is kept where [`Layer::kept_len`] says.
+    /// Numbers of an example's gradient that are kept for the batch.
+    fn kept_len(&self) -> usize {
+        match self.way() {
+            Way::Kept(len) => len,
+            Way::NoParameters | Way::Rows | Way::Gram => 0,
+        }
+    }
+
+    /// Adds the squared norm of this layer's part of each example's gradient, and keeps that part where [`Way::Kept`] says so.
     fn add_squares(
         &self,
         seen: &Seen<'_>,
@@ -318,47 +356,59 @@ impl Layer {
     ) {
         let n = seen.n;
         let squares = &mut memory.squares[..n];
-        let kept_len = self.kept_len();
-        let kept = &mut memory.kept[index][..n * kept_len];
-        match self {
-            Self::Linear {
-                inputs, outputs, ..
-            } => {
-                let (of_x, of_dy) = (&mut memory.inputs[..n], &mut memory.deltas[..n]);
-                kernels::row_squares(seen.x, of_x, *inputs);
-                kernels::row_squares(dy, of_dy, *outputs);
-                for ((square, x), dy) in squares.iter_mut().zip(of_x).zip(of_dy) {
+        let (of_x, own) = (&mut memory.inputs[..n], &mut memory.deltas[..n]);
+        match (self.way(), self) {
+            (Way::Rows, _) => {
+                kernels::row_squares(seen.x, of_x, seen.x.len() / n);
+                kernels::row_squares(dy, own, dy.len() / n);
+                for ((square, x), dy) in squares.iter_mut().zip(of_x).zip(own) {
                     *square += (*x + 1.0) * *dy;
                 }
-                return;
             }
-            Self::Conv2d { shape, .. } => {
-                let shape = kernels::ConvShape { batch: n, ..*shape };
-                kernels::conv2d_backward_parameters_each(&shape, seen.x, dy, kept, scratch);
+            (Way::Gram, Self::Conv2d { shape, .. }) => {
+                gram::add_squares(shape, seen.x, dy, squares, &mut memory.gram);
             }
-            Self::GroupNorm { shape, .. } => {
-                if let Saved::Moments(moments) = seen.saved {
-                    let examples = seen.x.chunks_exact(shape.len());
-                    let examples = examples
-                        .zip(dy.chunks_exact(shape.len()))
-                        .zip(moments.chunks_exact(shape.groups))
-                        .zip(kept.chunks_exact_mut(kept_len));
-                    for (((x, dy), moments), gradient) in examples {
-                        let (dw, db) = gradient.split_at_mut(shape.channels);
-                        group_norm::backward_parameters(shape, x, dy, dw, db, moments);
-                    }
+            (Way::Kept(len), _) => {
+                let kept = &mut memory.kept[index][..n * len];
+                self.gradients(seen, dy, kept, scratch);
+                kernels::row_squares(kept, own, len);
+                for (square, own) in squares.iter_mut().zip(own) {
+                    *square += *own;
                 }
             }
-            Self::Fold(_)
-            | Self::AvgPool2(_)
-            | Self::MaxPool2(_)
-            | Self::MaxPool2Dense(_)
-            | Self::Activation { .. } => return,
+            (Way::NoParameters | Way::Gram, _) => {}
         }
-        let own = &mut memory.deltas[..n];
-        kernels::row_squares(kept, own, kept_len);
-        for (square, own) in squares.iter_mut().zip(own) {
-            *square += *own;
+    }
+
+    /// Overwrites the rows of `gradients` with this layer's part of each example's gradient, of which the weight of a folded
+    /// convolution stays folded.
+    fn gradients(
+        &self,
+        seen: &Seen<'_>,
+        dy: &[f32],
+        gradients: &mut [f32],
+        scratch: &mut ConvScratch,
+    ) {
+        match (self, seen.saved) {
+            (Self::Conv2d { shape, .. }, _) => {
+                let shape = ConvShape {
+                    batch: seen.n,
+                    ..*shape
+                };
+                kernels::conv2d_backward_parameters_each(&shape, seen.x, dy, gradients, scratch);
+            }
+            (Self::GroupNorm { shape, .. }, Saved::Moments(moments)) => {
+                let examples = seen.x.chunks_exact(shape.len());
+                let examples = examples
+                    .zip(dy.chunks_exact(shape.len()))
+                    .zip(moments.chunks_exact(shape.groups))
+                    .zip(gradients.chunks_exact_mut(2 * shape.channels));
+                for (((x, dy), moments), gradient) in examples {
+                    let (dw, db) = gradient.split_at_mut(shape.channels);
+                    group_norm::backward_parameters(shape, x, dy, dw, db, moments);
+                }
+            }
+            _ => {}
         }
     }
 }
