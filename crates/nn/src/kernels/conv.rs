@@ -93,20 +93,32 @@ impl ConvScratch {
         let needed = [8, 16]
             .into_iter()
             .flat_map(|lanes| {
-                let weights = WeightPlan::new(&passes[0], lanes).total();
+                let weights = WeightPlan::new(&passes[0], lanes, false).total();
                 passes
                     .map(|pass| pass.plan(lanes).total())
                     .into_iter()
                     .chain([weights])
             })
             .max();
-        let lines = needed.unwrap_or(0).div_ceil(16);
+        self.grow(needed.unwrap_or(0));
+    }
+
+    /// Makes room for [`super::conv2d_backward_parameters_in_turn`].
+    pub(super) fn reserve_in_turn(&mut self, shape: &ConvShape) {
+        let pass = Correlation::forward(shape);
+        for lanes in [8, 16] {
+            self.grow(WeightPlan::new(&pass, lanes, true).total());
+        }
+    }
+
+    fn grow(&mut self, needed: usize) {
+        let lines = needed.div_ceil(16);
         if self.lines.len() < lines {
             self.lines.resize(lines, Line([0.0; 16]));
         }
     }
 
-    fn start(&mut self) -> *mut f32 {
+    pub(super) fn start(&mut self) -> *mut f32 {
         self.lines.as_mut_ptr().cast()
     }
 }
@@ -192,6 +204,7 @@ pub fn conv2d_backward_parameters(
     scratch.reserve(s);
     let pass = WeightPass {
         shape: Correlation::forward(s),
+        in_turn: false,
         x: x.as_ptr(),
         dy: dy.as_ptr(),
         dw: dw.as_mut_ptr(),
@@ -203,51 +216,7 @@ pub fn conv2d_backward_parameters(
     unsafe { run(pass) }
 }
 
-/// The gradients with respect to weight and bias of each example by itself: `gradients` is `[batch, weight + out_channels]`,
-/// and each of its rows a weight `[out_channels, in_channels, kernel, kernel]` and a bias `[out_channels]`.
-///
-/// Shapes: `x` `[batch, in_channels, height, width]`, `dy` `[batch, out_channels, out_height, out_width]`.
-pub fn conv2d_backward_parameters_each(
-    s: &ConvShape,
-    x: &[f32],
-    dy: &[f32],
-    gradients: &mut [f32],
-    scratch: &mut ConvScratch,
-) {
-    check(s, x.len(), s.weight_len(), dy.len());
-    let weight = s.weight_len();
-    let width = weight.saturating_add(s.out_channels);
-    assert_eq!(
-        gradients.len(),
-        product(&[s.batch, width]),
-        "gradients is [batch, weight + out_channels]"
-    );
-    if dy.is_empty() || x.is_empty() {
-        gradients.fill(0.0);
-        return;
-    }
-    let one = ConvShape { batch: 1, ..*s };
-    scratch.reserve(&one);
-    let examples = x
-        .chunks_exact(one.input_len())
-        .zip(dy.chunks_exact(one.output_len()))
-        .zip(gradients.chunks_exact_mut(width));
-    for ((x, dy), gradient) in examples {
-        let (dw, db) = gradient.split_at_mut(weight);
-        let pass = WeightPass {
-            shape: Correlation::forward(&one),
-            x: x.as_ptr(),
-            dy: dy.as_ptr(),
-            dw: dw.as_mut_ptr(),
-            db: db.as_mut_ptr(),
-            scratch: scratch.start(),
-        };
-        // SAFETY: as for the whole batch.
-        unsafe { run(pass) }
-    }
-}
-
-fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
+pub(super) fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
     assert!(s.kernel > 0, "a kernel has at least one row");
     // Far beyond any use; with it no index below can overflow.
     let limit = 1 << 20;
@@ -288,7 +257,7 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
-    fn forward(s: &ConvShape) -> Self {
+    pub(super) fn forward(s: &ConvShape) -> Self {
         Correlation {
             batch: s.batch,
             inputs: s.in_channels,
@@ -387,13 +356,14 @@ pub(super) struct WeightPlan {
 }
 
 impl WeightPlan {
-    fn new(s: &Correlation, lanes: usize) -> Self {
+    /// `in_turn` for sums over one example at a time, with vectors of output channels.
+    fn new(s: &Correlation, lanes: usize, in_turn: bool) -> Self {
         let taps = s.taps();
         let channels = s.outputs.next_multiple_of(lanes);
         let columns = s.out_width.next_multiple_of(lanes);
         let by_channels = (taps + 10) * s.plane() * channels;
         let by_rows = taps * s.outputs * (s.out_height * columns + 4 * lanes);
-        let by_channels = by_channels <= by_rows;
+        let by_channels = in_turn || by_channels <= by_rows;
         let padded = (s.padded_len() + lanes).next_multiple_of(16);
         let (gradient, sums) = if by_channels {
             (channels * s.plane(), channels * taps)
@@ -405,7 +375,11 @@ impl WeightPlan {
         };
         let gradient = gradient.next_multiple_of(16);
         // A quarter of a mebibyte, a share of the second-level cache.
-        let group = ((1 << 16) / (padded + gradient)).clamp(1, s.batch.max(1));
+        let group = if in_turn {
+            1
+        } else {
+            ((1 << 16) / (padded + gradient)).clamp(1, s.batch.max(1))
+        };
         WeightPlan {
             by_channels,
             group,
@@ -486,6 +460,8 @@ impl Kernel for Pass {
 #[derive(Clone, Copy)]
 pub(super) struct WeightPass {
     pub(super) shape: Correlation,
+    /// Whether the sum over the positions of an example is finished before it is added to the others'.
+    pub(super) in_turn: bool,
     pub(super) x: *const f32,
     pub(super) dy: *const f32,
     pub(super) dw: *mut f32,
@@ -496,7 +472,7 @@ pub(super) struct WeightPass {
 impl Kernel for WeightPass {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let plan = WeightPlan::new(&self.shape, S::LANES);
+        let plan = WeightPlan::new(&self.shape, S::LANES, self.in_turn);
         S::call(SumPlanes(self));
         if plan.by_channels {
             S::call(ChannelWeights(self, plan));

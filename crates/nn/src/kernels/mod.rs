@@ -31,6 +31,7 @@ mod avx2;
 mod avx512;
 mod conv;
 mod conv_channels;
+mod conv_each;
 mod conv_rows;
 mod level;
 mod linear;
@@ -48,9 +49,9 @@ pub use activation::{
     tanh_backward,
 };
 pub use conv::{
-    ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters,
-    conv2d_backward_parameters_each, conv2d_forward,
+    ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters, conv2d_forward,
 };
+pub use conv_each::{conv2d_backward_parameters_each, conv2d_backward_parameters_in_turn};
 pub use level::{Level, with_level};
 pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
 pub use norm::row_squares;

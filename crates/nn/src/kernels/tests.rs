@@ -148,6 +148,12 @@ fn check_conv(s: &ConvShape, salt: u64) {
     assert_near(&dw, &want_dw, s.batch * oh * ow, "dw");
     assert_near(&db, &want_db, s.batch * oh * ow, "db");
 
+    dw.fill(f32::NAN);
+    db.fill(f32::NAN);
+    conv2d_backward_parameters_in_turn(s, &x, &dy, &mut dw, &mut db, &mut scratch);
+    assert_near(&dw, &want_dw, s.batch * oh * ow, "dw in turn");
+    assert_near(&db, &want_db, s.batch * oh * ow, "db in turn");
+
     // Each example's own gradient is that of a batch of one, to the bit.
     let width = s.weight_len() + s.out_channels;
     let mut each = vec![f32::NAN; s.batch * width];
@@ -159,6 +165,33 @@ fn check_conv(s: &ConvShape, salt: u64) {
         conv2d_backward_parameters(&one, x, dy, &mut dw, &mut db, &mut scratch);
         assert_eq!(each, [&dw[..], &db].concat());
     }
+}
+
+/// Products of 2^30 that cancel within each example: the sum over examples must not feel them.
+#[test]
+fn sums_in_turn_round_by_example_only() {
+    let s = ConvShape {
+        batch: 64,
+        in_channels: 1,
+        height: 1,
+        width: 2,
+        out_channels: 3,
+        kernel: 1,
+        padding: 0,
+    };
+    let large = 1_073_741_824.0;
+    let dy: Vec<f32> = [large, 64.0 - large]
+        .into_iter()
+        .cycle()
+        .take(s.output_len())
+        .collect();
+    let x = vec![1.0; s.input_len()];
+    at_every_level(|| {
+        let (mut dw, mut db) = ([0.0; 3], [0.0; 3]);
+        let mut scratch = ConvScratch::new();
+        conv2d_backward_parameters_in_turn(&s, &x, &dy, &mut dw, &mut db, &mut scratch);
+        assert_eq!((dw, db), ([4096.0; 3], [4096.0; 3]));
+    });
 }
 
 #[test]
