@@ -8,8 +8,8 @@
 //! - [`compare::Comparison`]: several runs, or the folder of a sweep, as a table for the terminal, CSV or JSON;
 //! - [`html::comparison_page`]: the same with curves, as a page.
 //!
-//! This crate knows no other crate of the workspace: it deals in names, counts and figures. It reads no clock and draws
-//! no random number; the same record gives the same bytes.
+//! Of the workspace this crate knows `cloister-privacy` alone, for the privacy statement of a run; else it deals in names,
+//! counts and figures. It reads no clock and draws no random number; the same record gives the same bytes.
 //!
 //! ```
 //! use cloister_report::html;

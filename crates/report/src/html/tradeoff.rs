@@ -29,28 +29,7 @@ pub(super) fn section(comparison: &Comparison, ranked: &[usize]) -> Option<Secti
     }
     let mut series = levels(comparison, ranked, &curves);
     series.extend(curves.into_iter().rev());
-    let (label, unit) = match comparison.metric {
-        HeadlineMetric::Accuracy => ("test accuracy", Unit::Percent),
-        HeadlineMetric::Auroc => ("test AUROC", Unit::Interval),
-    };
-    let heading = match comparison.metric {
-        HeadlineMetric::Accuracy => "Test accuracy by privacy loss",
-        HeadlineMetric::Auroc => "Test AUROC by privacy loss",
-    };
-    let svg = LineChart {
-        title: heading.to_owned(),
-        x: Axis {
-            label: "accounted epsilon",
-            unit: Unit::Epsilon,
-        },
-        y: Axis { label, unit },
-        series: &series,
-        marks: &[],
-        marks_label: "",
-        start: None,
-        from_zero: false,
-    }
-    .draw()?;
+    let (heading, svg) = chart(comparison, &series)?;
     let key = |series: &Series| Key {
         class: series.class.clone(),
         label: series.label.clone(),
@@ -80,6 +59,33 @@ pub(super) fn section(comparison: &Comparison, ranked: &[usize]) -> Option<Secti
         figures: vec![figure],
         ..Section::default()
     })
+}
+
+/// The chart and its heading.
+fn chart(comparison: &Comparison, series: &[Series]) -> Option<(&'static str, String)> {
+    let (heading, label, unit) = match comparison.metric {
+        HeadlineMetric::Accuracy => (
+            "Test accuracy by privacy loss",
+            "test accuracy",
+            Unit::Percent,
+        ),
+        HeadlineMetric::Auroc => ("Test AUROC by privacy loss", "test AUROC", Unit::Interval),
+    };
+    let svg = LineChart {
+        title: heading.to_owned(),
+        x: Axis {
+            label: "accounted epsilon",
+            unit: Unit::Epsilon,
+        },
+        y: Axis { label, unit },
+        series,
+        marks: &[],
+        marks_label: "",
+        start: None,
+        from_zero: false,
+    }
+    .draw()?;
+    Some((heading, svg))
 }
 
 fn sentences(comparison: &Comparison) -> Vec<String> {
