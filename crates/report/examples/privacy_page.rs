@@ -231,6 +231,10 @@ fn run(folder: &Path, name: &str, statement: Statement) -> Result<RunRecord, Rec
             ..Metrics::default()
         },
         privacy: Some(PrivacyInfo::of(statement, 1e-5)),
+        model: ModelInfo {
+            kind: "mlp".to_owned(),
+            parameters: 4_810,
+        },
         data: DataInfo {
             dataset: "digits".to_owned(),
             clients: 100,
