@@ -3,5 +3,6 @@
 pub mod adaptive_clip;
 pub mod central;
 pub mod clip;
+pub mod distributed;
 pub mod dp_sgd;
 pub mod grid;

@@ -8,6 +8,8 @@ use crate::mechanism::clip::{self, Clipped};
 const LENGTHENED: f64 = 1.0 / 1024.0;
 /// 1.5 * 2^52: adding it rounds to the nearest integer.
 const ROUND: f64 = 6_755_399_441_055_744.0;
+/// Integers whose squares are added up together.
+const SQUARES: usize = 1024;
 
 /// An integer grid for vectors of one length that are clipped to one norm.
 ///
@@ -154,23 +156,48 @@ impl Kernel for Rounded<'_> {
             }
             return 0;
         }
-        let mut square = 0_u128;
-        for block in vector.chunks(1024) {
-            // An entry within the sensitivity is below 2^31, and 1024 squares of such below 2^72: hence two parts. Entries
-            // that are larger, which clipping excludes, would make the sum too large as well.
-            let (mut low, mut high) = (0_u64, 0_u64);
-            for &entry in block {
-                let integer = nearest(f64::from(entry) * scale)
-                    .unsigned_abs()
-                    .min(u64::from(u32::MAX));
-                let product = integer * integer;
-                low += product & 0xffff_ffff;
-                high += product >> 32;
-            }
-            square += u128::from(low) + (u128::from(high) << 32);
-        }
-        square
+        vector
+            .chunks(SQUARES)
+            .map(|block| {
+                sum_of_squares(block.iter().map(|&entry| nearest(f64::from(entry) * scale)))
+            })
+            .sum()
     }
+}
+
+/// The sum of the squares of integers, exactly for those below 2^32.
+pub(crate) fn square(integers: &[i64]) -> u128 {
+    kernels::call(Square { integers })
+}
+
+struct Square<'a> {
+    integers: &'a [i64],
+}
+
+impl Kernel for Square<'_> {
+    type Output = u128;
+
+    #[inline(always)]
+    fn run(self) -> u128 {
+        let blocks = self.integers.chunks(SQUARES);
+        blocks
+            .map(|block| sum_of_squares(block.iter().copied()))
+            .sum()
+    }
+}
+
+/// Of a block. Its squares are added in two parts, so that a block of 2^64 each fits; larger integers count as 2^32, which
+/// makes a sum too large as well.
+#[inline(always)]
+fn sum_of_squares(block: impl Iterator<Item = i64>) -> u128 {
+    let (mut low, mut high) = (0_u64, 0_u64);
+    for integer in block {
+        let size = integer.unsigned_abs().min(u64::from(u32::MAX));
+        let product = size * size;
+        low += product & 0xffff_ffff;
+        high += product >> 32;
+    }
+    u128::from(low) + (u128::from(high) << 32)
 }
 
 /// The nearest integer, for what is within 2^51 of 0.
