@@ -2,6 +2,7 @@
 
 mod aggregation;
 mod attack;
+mod privacy;
 
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
@@ -71,6 +72,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     checks.server(&experiment.server);
     checks.aggregation(experiment);
     checks.sign_steps(experiment.aggregation.rule, experiment.server.optimizer);
+    if let Some(privacy) = &experiment.privacy {
+        checks.privacy(privacy, experiment);
+    }
     if let Some(attack) = &experiment.attack {
         checks.attack(attack, &experiment.federation);
     }

@@ -2,6 +2,7 @@
 
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
+use cloister_privacy::PrivacyConfig;
 use cloister_protocol::{FederationConfig, ServerConfig, TrainConfig};
 use cloister_redteam::AttackConfig;
 use cloister_robust::AggregationConfig;
@@ -43,6 +44,9 @@ pub struct Experiment {
     /// How the cohort's updates become one.
     #[serde(default)]
     pub aggregation: AggregationConfig,
+    /// What adds noise, how much, and what it must not cost. Left out: nothing, and nothing is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyConfig>,
     /// What malicious clients do, in a simulation. Left out: all clients are honest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackConfig>,

@@ -37,7 +37,7 @@ impl Entry {
 }
 
 /// A place in a ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Entries up to there.
     pub entries: u64,

@@ -1,7 +1,8 @@
 //! From the replies of a round to one update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use cloister_privacy::mechanism::central::GaussianSum;
 use cloister_robust::{
     AggregationConfig, Aggregator, AggregatorState, Input, RobustError, RowVerdict, Rule, Weights,
 };
@@ -27,6 +28,11 @@ pub(crate) enum Replies {
         sum: ExactSum,
         weights: BTreeMap<ClientId, u32>,
     },
+    /// Their sum, clipped and on a grid, to be released with noise.
+    Private {
+        sum: Box<GaussianSum>,
+        members: BTreeSet<ClientId>,
+    },
     /// Each of them.
     Rows(BTreeMap<ClientId, Vec<f32>>),
 }
@@ -36,6 +42,7 @@ impl Replies {
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Sum { weights, .. } => weights.len(),
+            Self::Private { members, .. } => members.len(),
             Self::Rows(rows) => rows.len(),
         }
     }
@@ -54,6 +61,15 @@ impl Replies {
                     Ok(())
                 }
                 Err(unfit) => Err((unfit, update)),
+            },
+            Self::Private { sum, members } => match first_unfit(&update, weight) {
+                // Whoever is refused is not in the sum; the noise does not depend on it.
+                None if sum.add(&update).is_ok() => {
+                    members.insert(client);
+                    Ok(())
+                }
+                None => Err((Unfit::Length, update)),
+                Some(index) => Err((Unfit::Entry { index }, update)),
             },
             // The same bound as in the sum: squares and sums of such values stay finite in f32.
             Self::Rows(rows) => match first_unfit(&update, weight) {
@@ -134,6 +150,8 @@ impl Aggregation {
                     })
                     .collect())
             }
+            // Released by `PrivateMean`; who was in it stays with the server.
+            Replies::Private { .. } => Ok(Vec::new()),
             Replies::Rows(replies) => {
                 let rows: Vec<&[f32]> = replies.values().map(Vec::as_slice).collect();
                 let clients: Vec<u32> = replies.keys().map(|client| client.0).collect();

@@ -153,7 +153,19 @@ pub enum ProtocolError {
     /// A parameter of the aggregation rule is out of its range.
     #[error("aggregation: {0}")]
     Aggregation(#[from] cloister_robust::RobustError),
+    /// A private round cannot begin, or cannot end, as it must.
+    #[error("privacy: {0}")]
+    Privacy(String),
+    /// A round whose noise the server adds was begun without a source of noise, or before the ledger had its release.
+    #[error("round {0} is not in the privacy ledger, or the server has no noise")]
+    NotCommitted(u32),
     /// Nobody is enrolled.
     #[error("no client is enrolled")]
     NobodyEnrolled,
+}
+
+impl From<cloister_privacy::PrivacyError> for ProtocolError {
+    fn from(error: cloister_privacy::PrivacyError) -> Self {
+        Self::Privacy(error.to_string())
+    }
 }

@@ -1,5 +1,7 @@
 //! A client's training: the one trait between the round and whatever trains.
 
+mod dp_sgd;
+
 use std::sync::{Mutex, PoisonError};
 
 use cloister_data::Dataset;
@@ -9,6 +11,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{LocalOptimizer, TrainPlan};
+
+pub use dp_sgd::DpSgd;
 
 /// What a client made of the global model.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +98,7 @@ pub struct ModelLearner<'a> {
     data: &'a Dataset,
     rows: &'a [u32],
     frozen: Option<&'a [bool]>,
+    dp_sgd: Option<DpSgd>,
     scratch: Scratch,
 }
 
@@ -129,6 +134,7 @@ impl<'a> ModelLearner<'a> {
             data,
             rows,
             frozen: None,
+            dp_sgd: None,
             scratch,
         })
     }
@@ -241,6 +247,25 @@ fn hold(parameters: &mut [f32], start: &[f32], frozen: &[bool]) {
     }
 }
 
+/// The optimiser of the plan with no memory of another training, the one in `slot` if it is of that kind.
+fn optimizer(
+    slot: &mut Option<(OptimizerConfig, Optimizer)>,
+    plan: &TrainPlan,
+    parameters: usize,
+) -> (OptimizerConfig, Optimizer) {
+    let config = optimizer_config(plan);
+    match slot.take() {
+        Some((last, mut optimizer)) if last == config => {
+            optimizer.reset();
+            (config, optimizer)
+        }
+        _ => {
+            let optimizer = Optimizer::new(&config, parameters);
+            (config, optimizer)
+        }
+    }
+}
+
 fn optimizer_config(plan: &TrainPlan) -> OptimizerConfig {
     match plan.optimizer {
         LocalOptimizer::Sgd => OptimizerConfig::Sgd {
@@ -275,20 +300,16 @@ impl Learner for ModelLearner<'_> {
         plan: &TrainPlan,
         rng: &mut ChaCha8Rng,
     ) -> Result<Update, LearnerError> {
+        if let Some(dp_sgd) = self.dp_sgd.take() {
+            return self.train_privately(global, plan, dp_sgd);
+        }
         let examples = self.rows.len();
         let batch = match plan.batch_size as usize {
             0 => examples,
             size => size.min(examples),
         };
         let mut parameters = global.to_vec();
-        let config = optimizer_config(plan);
-        let mut optimizer = match self.scratch.optimizer.take() {
-            Some((last, mut optimizer)) if last == config => {
-                optimizer.reset();
-                optimizer
-            }
-            _ => Optimizer::new(&config, global.len()),
-        };
+        let (config, mut optimizer) = optimizer(&mut self.scratch.optimizer, plan, global.len());
         self.scratch.order.clear();
         self.scratch.order.extend_from_slice(self.rows);
         let proximal = (plan.proximal_mu > 0.0).then_some(Proximal {

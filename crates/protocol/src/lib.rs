@@ -48,6 +48,7 @@ mod client;
 mod config;
 mod error;
 mod learner;
+mod privacy;
 mod sampling;
 mod server;
 mod server_optimizer;
@@ -59,7 +60,8 @@ pub use config::{
     TrainPlan,
 };
 pub use error::{ClientId, ProtocolError, Refusal};
-pub use learner::{Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update};
+pub use learner::{DpSgd, Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update};
+pub use privacy::PrivacyPlan;
 pub use sampling::{CohortOdds, most_replies};
 pub use server::{
     ClientVerdict, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings, ServerState,

@@ -1,5 +1,6 @@
 //! Drawing the cohort of a round.
 
+use cloister_privacy::noise::NoiseSource;
 use rand::RngExt;
 use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
@@ -134,6 +135,21 @@ pub(crate) fn draw(
             Cohort { members, wanted }
         }
     }
+}
+
+/// The same by coins that no seed repeats.
+pub(crate) fn draw_secretly(
+    settings: &FederationConfig,
+    roster: &[ClientId],
+    coins: &mut NoiseSource,
+) -> Cohort {
+    let mut members = roster.to_vec();
+    match settings.sampling {
+        Sampling::Fixed => coins.keep(&mut members, sizes(settings, roster.len()).0),
+        Sampling::Poisson => members.retain(|_| coins.coin(settings.fraction)),
+    }
+    let wanted = members.len();
+    Cohort { members, wanted }
 }
 
 fn choose(roster: &[ClientId], amount: usize, rng: &mut ChaCha8Rng) -> Vec<ClientId> {

@@ -1,24 +1,30 @@
 //! The server's side of a round.
 
 mod event;
+mod private;
 mod round;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_privacy::Receipt;
+use cloister_privacy::mechanism::adaptive_clip::AdaptiveClip;
+use cloister_privacy::noise::NoiseSource;
 use cloister_robust::{AggregationConfig, Aggregator, AggregatorState};
 
-use crate::aggregation::Aggregation;
+use crate::aggregation::{Aggregation, Replies};
 use crate::config::{FederationConfig, ServerConfig, TrainConfig};
 use crate::error::{ClientId, ProtocolError, Refusal};
 use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
+use crate::privacy::PrivacyPlan;
 use crate::sampling;
 use crate::server_optimizer::ServerOptimizer;
 use crate::streams::{Purpose, Streams};
 use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
 
 pub use event::{ClientVerdict, RoundReport, ServerEvent, ServerOutput};
+use private::PrivateMean;
 use round::{Member, Round};
 
 /// The tables that decide what a server does.
@@ -32,6 +38,8 @@ pub struct ServerSettings {
     pub server: ServerConfig,
     /// Rule, steps before it, weights.
     pub aggregation: AggregationConfig,
+    /// What adds noise; `None` if nothing does.
+    pub privacy: Option<PrivacyPlan>,
 }
 
 /// All that a server must remember between rounds.
@@ -47,6 +55,8 @@ pub struct ServerState {
     pub second: Vec<f32>,
     /// What the rule remembers.
     pub aggregator: AggregatorState<f32>,
+    /// The clipping norm that follows a quantile, where there is one.
+    pub clip: Option<AdaptiveClip>,
 }
 
 /// The server of a federation. See the crate's overview for what it promises.
@@ -58,6 +68,7 @@ pub struct Server {
     global: Arc<[f32]>,
     optimizer: ServerOptimizer,
     aggregation: Aggregation,
+    private: Option<PrivateMean>,
     roster: BTreeMap<ClientId, u32>,
     round: u32,
     current: Option<Round>,
@@ -70,7 +81,8 @@ impl Server {
     /// A server that starts from the parameters `global` of the model with this `layout`.
     ///
     /// # Errors
-    /// [`ProtocolError::Aggregation`] if a parameter of the rule is out of its range.
+    /// [`ProtocolError::Aggregation`] if a parameter of the rule is out of its range, [`ProtocolError::Privacy`] if one of
+    /// the mechanism is.
     pub fn new(
         settings: ServerSettings,
         layout: LayoutDigest,
@@ -79,6 +91,10 @@ impl Server {
     ) -> Result<Self, ProtocolError> {
         let optimizer = ServerOptimizer::new(settings.server.clone(), global.len());
         let aggregation = Aggregation::new(settings.aggregation.clone())?;
+        let private = match &settings.privacy {
+            Some(plan) if plan.at_server() => Some(PrivateMean::new(plan.clone())?),
+            _ => None,
+        };
         Ok(Self {
             settings,
             layout,
@@ -86,6 +102,7 @@ impl Server {
             global: global.into(),
             optimizer,
             aggregation,
+            private,
             roster: BTreeMap::new(),
             round: 0,
             current: None,
@@ -93,6 +110,20 @@ impl Server {
             bytes_up: 0,
             bytes_down: 0,
         })
+    }
+
+    /// Gives the server its noise and its coins; due before the first round of a run whose noise the server adds.
+    pub fn use_noise(&mut self, source: NoiseSource) {
+        if let Some(private) = &mut self.private {
+            private.use_noise(source);
+        }
+    }
+
+    /// Lets the round of `receipt` begin: the ledger has its release.
+    pub fn committed(&mut self, receipt: &Receipt) {
+        if let Some(private) = &mut self.private {
+            private.commit(receipt);
+        }
     }
 
     /// Lets the rule work on so many threads; the result does not depend on it.
@@ -174,7 +205,8 @@ impl Server {
     /// Draws the next cohort and calls it.
     ///
     /// # Errors
-    /// [`ProtocolError`] if a round is in progress, all rounds are done, or nobody is enrolled.
+    /// [`ProtocolError`] if a round is in progress, all rounds are done, nobody is enrolled, or the server is to add noise
+    /// and has none, or the ledger does not have the release.
     pub fn begin_round(&mut self, now: Duration) -> Result<(), ProtocolError> {
         if self.current.is_some() {
             return Err(ProtocolError::RoundInProgress(self.round));
@@ -185,10 +217,25 @@ impl Server {
         if self.roster.is_empty() {
             return Err(ProtocolError::NobodyEnrolled);
         }
-        self.round += 1;
+        let round = self.round + 1;
         let roster: Vec<ClientId> = self.roster.keys().copied().collect();
-        let mut rng = self.streams.stream(Purpose::Cohort, self.round, 0);
-        let cohort = sampling::draw(&self.settings.federation, &roster, &mut rng);
+        let federation = &self.settings.federation;
+        let (cohort, replies) = match &mut self.private {
+            Some(private) => {
+                let sum = Box::new(private.begin(self.global.len())?);
+                let members = BTreeSet::new();
+                let coins = private.coins(round);
+                let coins = coins.ok_or(ProtocolError::NotCommitted(round))?;
+                let cohort = sampling::draw_secretly(federation, &roster, coins);
+                (cohort, Replies::Private { sum, members })
+            }
+            None => {
+                let mut rng = self.streams.stream(Purpose::Cohort, round, 0);
+                let cohort = sampling::draw(federation, &roster, &mut rng);
+                (cohort, self.aggregation.collect(self.global.len()))
+            }
+        };
+        self.round = round;
         self.current = Some(Round {
             started: now,
             wanted: cohort.wanted,
@@ -198,7 +245,7 @@ impl Server {
                 .map(|client| (*client, Member::Waiting))
                 .collect(),
             waiting: cohort.members.len(),
-            replies: self.aggregation.collect(self.global.len()),
+            replies,
             trusted: None,
         });
         self.event(ServerEvent::RoundStarted {
@@ -413,7 +460,12 @@ impl Server {
         let Some(round) = self.current.take() else {
             return;
         };
-        let (abandoned, verdicts) = match self.aggregate(&round) {
+        let (accepted, train_loss) = (round.accepted() as u32, round.train_loss());
+        let clip = self.private.as_ref().map(PrivateMean::clip);
+        let refused = round.count(|member| *member == Member::Refused) as u32;
+        let missing = round.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32;
+        let (cohort, started) = (round.members.len() as u32, round.started);
+        let (abandoned, verdicts) = match self.aggregate(round) {
             Ok((update, verdicts)) => {
                 let mut global = self.global.to_vec();
                 self.optimizer.step(&mut global, &update);
@@ -425,21 +477,31 @@ impl Server {
         let report = RoundReport {
             round: self.round,
             abandoned,
-            cohort: round.members.len() as u32,
-            accepted: round.accepted() as u32,
-            refused: round.count(|member| *member == Member::Refused) as u32,
-            missing: round.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32,
-            train_loss: round.train_loss(),
+            cohort,
+            accepted,
+            refused,
+            missing,
+            // Mean losses are made of the same examples, and have no noise.
+            train_loss: train_loss.filter(|_| self.settings.privacy.is_none()),
+            clip,
             bytes_up: std::mem::take(&mut self.bytes_up),
             bytes_down: std::mem::take(&mut self.bytes_down),
-            duration: now.saturating_sub(round.started),
+            duration: now.saturating_sub(started),
             verdicts,
         };
         self.event(ServerEvent::RoundEnded(report));
     }
 
     /// The round's update, or why there is none.
-    fn aggregate(&mut self, round: &Round) -> Result<(Vec<f32>, Vec<ClientVerdict>), String> {
+    fn aggregate(&mut self, round: Round) -> Result<(Vec<f32>, Vec<ClientVerdict>), String> {
+        let round = match (round.replies, &mut self.private) {
+            // However few came, also none: the noise is released as it was accounted.
+            (Replies::Private { sum, .. }, Some(private)) => {
+                let update = private.release(*sum).map_err(|error| error.to_string())?;
+                return Ok((update, Vec::new()));
+            }
+            (replies, _) => Round { replies, ..round },
+        };
         let accepted = round.accepted();
         let minimum = (self.settings.federation.minimum_replies as usize).max(1);
         if accepted < minimum {
@@ -462,6 +524,9 @@ impl Server {
 
     /// Good replies without which neither the plan nor the rule lets a round complete.
     fn minimum_replies(&self) -> usize {
+        if self.private.is_some() {
+            return 0;
+        }
         let planned = self.settings.federation.minimum_replies as usize;
         planned.max(self.aggregation.minimum_rows())
     }
@@ -476,6 +541,7 @@ impl Server {
             first: first.to_vec(),
             second: second.to_vec(),
             aggregator: self.aggregation.aggregator.state().clone(),
+            clip: self.private.as_ref().and_then(PrivateMean::state),
         }
     }
 
@@ -498,6 +564,9 @@ impl Server {
             .check_state(&state.aggregator, self.global.len())?;
         self.optimizer.restore(state.first, state.second)?;
         self.aggregation.aggregator.restore(state.aggregator);
+        if let Some(private) = &mut self.private {
+            private.restore(state.clip);
+        }
         self.global = state.global.into();
         self.round = state.round;
         Ok(())

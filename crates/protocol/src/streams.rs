@@ -27,6 +27,10 @@ pub enum Purpose {
     Root,
     /// The examples of attackers that come beside the other clients.
     Attackers,
+    /// Privacy noise and coins of the server, in a run that says that it is not private.
+    ServerNoise,
+    /// Privacy noise and coins of a client, in a run that says that it is not private.
+    ClientNoise,
 }
 
 impl Purpose {
@@ -43,6 +47,8 @@ impl Purpose {
             Self::Aggregate => 8,
             Self::Root => 9,
             Self::Attackers => 10,
+            Self::ServerNoise => 11,
+            Self::ClientNoise => 12,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use cloister_privacy::Mark;
+use cloister_privacy::mechanism::adaptive_clip::AdaptiveClip;
 use cloister_protocol::ServerState;
 use cloister_redteam::Memory;
 use cloister_report::record::write_atomic;
@@ -31,6 +33,8 @@ pub(crate) struct Checkpoint {
     pub(crate) kept: Vec<u32>,
     /// The running means of clients that keep one.
     pub(crate) momenta: BTreeMap<u32, Vec<f32>>,
+    /// How far the privacy ledger had come.
+    pub(crate) ledger: Option<Mark>,
     /// What the attackers remember.
     pub(crate) adversary: Memory,
 }
@@ -42,6 +46,10 @@ struct Header {
     virtual_now: Duration,
     warmed_up: u32,
     mimicked: Option<u32>,
+    #[serde(default)]
+    ledger: Option<Mark>,
+    #[serde(default)]
+    clip: Option<AdaptiveClip>,
 }
 
 const HEADER: &str = "cloister";
@@ -153,6 +161,8 @@ impl Checkpoint {
             virtual_now: self.virtual_now,
             warmed_up: self.adversary.warmed_up,
             mimicked: self.adversary.mimicked,
+            ledger: self.ledger.clone(),
+            clip: self.server.clip.clone(),
         };
         let header = serde_json::to_string(&header).map_err(|e| broken(e.to_string()))?;
         let tensors = [
@@ -259,7 +269,9 @@ impl Checkpoint {
                     previous: optional(PREVIOUS)?,
                     histories: numbered(HISTORY)?,
                 },
+                clip: header.clip,
             },
+            ledger: header.ledger,
             config_sha256: header.config_sha256,
             virtual_now: header.virtual_now,
             participations: counts("participations")?,
@@ -297,7 +309,12 @@ mod tests {
                     previous: Some(vec![0.5; 3]),
                     histories: BTreeMap::from([(4, vec![1.0; 3]), (10, vec![2.0; 3])]),
                 },
+                clip: None,
             },
+            ledger: Some(Mark {
+                entries: 3,
+                hash: "def".to_owned(),
+            }),
             config_sha256: "abc".to_owned(),
             virtual_now: Duration::new(3, 14),
             participations: vec![1, 2],

@@ -27,6 +27,12 @@ pub enum SimError {
     /// The server was driven wrongly, or a checkpoint does not fit it.
     #[error(transparent)]
     Protocol(#[from] cloister_protocol::ProtocolError),
+    /// The privacy asked for cannot be had, or not be accounted.
+    #[error("privacy: {0}")]
+    Privacy(#[from] cloister_privacy::PrivacyError),
+    /// The privacy ledger is missing, changed, or cannot be written.
+    #[error("privacy ledger {0}")]
+    Ledger(#[from] cloister_privacy::LedgerError),
     /// The attack cannot be made on this federation.
     #[error("attack: {0}")]
     Attack(#[from] cloister_redteam::AttackError),

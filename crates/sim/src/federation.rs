@@ -6,11 +6,14 @@ use cloister_config::Experiment;
 use cloister_data::{ClientShare, Partition, TrainTest};
 use cloister_nn::{InputShape, Model};
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
-use cloister_protocol::{LearnerError, ProtocolError, TrainJob, Update, most_replies};
+use cloister_protocol::{
+    DpSgd, LearnerError, PrivacyPlan, ProtocolError, TrainJob, Update, most_replies,
+};
 use cloister_robust::Rule;
 use rand::seq::{SliceRandom, index};
 
 use crate::error::SimError;
+use crate::privacy::Privacy;
 
 /// An experiment with its data in memory, dealt to its clients, and its model built.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Federation {
     pub root: Vec<u32>,
     /// The model.
     pub model: Model,
+    /// What adds privacy noise, with its numbers.
+    pub privacy: Option<PrivacyPlan>,
     pub(crate) streams: Streams,
     pub(crate) pool: ScratchPool,
 }
@@ -65,6 +70,18 @@ impl Federation {
         aggregation
             .check_rows(replies as usize)
             .map_err(ProtocolError::from)?;
+        let privacy = match &experiment.privacy {
+            Some(config) => {
+                let owned = partition
+                    .clients
+                    .iter()
+                    .map(|share| share.rows.len() as u64);
+                let examples: Vec<u64> = owned.collect();
+                let (federation, train) = (&experiment.federation, &experiment.train);
+                Some(PrivacyPlan::new(config, federation, train, &examples)?)
+            }
+            None => None,
+        };
         let shape = data.train.shape();
         let input = InputShape {
             channels: shape.channels,
@@ -78,6 +95,7 @@ impl Federation {
             partition,
             root,
             model,
+            privacy,
             streams,
             pool: ScratchPool::default(),
         })
@@ -101,23 +119,35 @@ impl Federation {
             .map_or(&[], |share| &share.rows)
     }
 
-    /// Runs `work` with a learner of the built-in model over `rows` of the training examples.
+    /// Runs `work` with a learner of the built-in model over `rows` of the training examples, hiding each as `dp_sgd` says.
     pub(crate) fn with_learner<T>(
         &self,
         rows: &[u32],
+        dp_sgd: Option<DpSgd>,
         work: impl FnOnce(&mut ModelLearner<'_>) -> Result<T, LearnerError>,
     ) -> Result<T, LearnerError> {
         let scratch = self.pool.take();
-        let mut learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
+        let learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
+        let mut learner = learner.hiding_examples(dp_sgd);
         let result = work(&mut learner);
         self.pool.put(learner.into_scratch());
         result
     }
 
-    /// A client's local training in a round.
-    pub(crate) fn train(&self, client: ClientId, job: &TrainJob) -> Result<Update, LearnerError> {
+    /// A client's local training in a round, with what its privacy needs.
+    pub(crate) fn train(
+        &self,
+        client: ClientId,
+        job: &TrainJob,
+        privacy: Option<&Privacy>,
+    ) -> Result<Update, LearnerError> {
+        let dp_sgd = match privacy {
+            Some(privacy) => privacy.dp_sgd(job.round, client, self.rows(client).len() as u64),
+            None => Ok(None),
+        };
+        let dp_sgd = dp_sgd.map_err(|error| LearnerError(error.to_string()))?;
         let mut rng = self.streams.stream(Purpose::Train, job.round, client.0);
-        self.with_learner(self.rows(client), |learner| {
+        self.with_learner(self.rows(client), dp_sgd, |learner| {
             learner.train(&job.global, &job.plan, &mut rng)
         })
     }
@@ -126,7 +156,9 @@ impl Federation {
     pub(crate) fn train_root(&self, round: u32, global: &[f32]) -> Result<Update, LearnerError> {
         let mut rng = self.streams.stream(Purpose::Root, round, 0);
         let plan = self.experiment.train.plan(round);
-        self.with_learner(&self.root, |learner| learner.train(global, &plan, &mut rng))
+        self.with_learner(&self.root, None, |learner| {
+            learner.train(global, &plan, &mut rng)
+        })
     }
 
     /// A client's name.

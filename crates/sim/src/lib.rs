@@ -43,6 +43,7 @@ mod event;
 mod faults;
 mod federation;
 mod ordered;
+mod privacy;
 mod results;
 mod run;
 mod sweep;

@@ -6,10 +6,11 @@ use cloister_config::Experiment;
 use cloister_data::PartitionConfig;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::{model_file, parallel};
+use cloister_privacy::{Mechanism, NoiseOrigin};
 use cloister_protocol::Learner;
 use cloister_report::record::{
     AggregationInfo, Baseline, Best, ClientRow, Communication, DataInfo, HeadlineMetric, Metrics,
-    ModelInfo, RoundOutcome, RoundRow, Summary, Unattacked,
+    ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary, Unattacked,
 };
 use cloister_robust::{AggregationConfig, Rule};
 use sha2::{Digest, Sha256};
@@ -47,7 +48,8 @@ pub(crate) fn clients(
         |share| {
             measure
                 .then(|| {
-                    federation.with_learner(&share.rows, |learner| learner.evaluate(parameters))
+                    federation
+                        .with_learner(&share.rows, None, |learner| learner.evaluate(parameters))
                 })
                 .and_then(Result::ok)
         },
@@ -109,6 +111,7 @@ pub(crate) struct Ending<'a> {
     pub(crate) model: &'a [u8],
     pub(crate) attackers: Option<&'a Attackers>,
     pub(crate) unattacked: Option<Unattacked>,
+    pub(crate) privacy: Option<PrivacyInfo>,
 }
 
 pub(crate) fn metrics(evaluation: &Evaluation) -> Metrics {
@@ -148,7 +151,7 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         final_,
         best: best(rows, federation.data.train.classes().len()),
         metric,
-        privacy: None,
+        privacy: ending.privacy.clone(),
         communication: Communication {
             bytes_up,
             bytes_down,
@@ -249,19 +252,50 @@ fn describe(partition: &PartitionConfig) -> String {
 /// Who can see what, in sentences for the reader of the report.
 pub fn trust(experiment: &Experiment) -> Vec<String> {
     let seed = experiment.seed;
-    vec![
-        "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
-        "The server sees each client's update of each round in the clear, its example count and its training loss. \
-         Updates can reveal training examples, so the server must be trusted."
-            .to_owned(),
-        "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
-         applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
-            .to_owned(),
-        byzantine(&experiment.aggregation),
-        format!(
+    let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
+    let server = match mechanism {
+        Some(Mechanism::DpSgd) => {
+            "The server sees each client's update of each round and its example count, both after the client's own noise \
+             has hidden each single example."
+        }
+        Some(Mechanism::LocalGaussian) => {
+            "The server sees each client's update of each round only with the client's own noise on it."
+        }
+        _ => {
+            "The server sees each client's update of each round in the clear, its example count and its training loss. \
+             Updates can reveal training examples, so the server must be trusted."
+        }
+    };
+    let model = match mechanism {
+        Some(_) => {
+            "Clients, and whoever gets the final model, see each round's global model. What it can reveal of the data is \
+             bounded: see the privacy statement."
+        }
+        None => {
+            "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
+             applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
+        }
+    };
+    let secret = experiment
+        .privacy
+        .as_ref()
+        .is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
+    let seed = match secret {
+        true => format!(
+            "Simulation under the fixed seed {seed}: data, first model and order of training can be repeated; privacy noise \
+             and the coins that it counts on came from the operating system and cannot."
+        ),
+        false => format!(
             "Simulation under the fixed seed {seed}: every random draw can be repeated, so nothing random in this run \
              is secret. NOT PRIVATE."
         ),
+    };
+    vec![
+        "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
+        server.to_owned(),
+        model.to_owned(),
+        byzantine(&experiment.aggregation),
+        seed,
     ]
 }
 

@@ -16,7 +16,8 @@ use cloister_protocol::{
 };
 use cloister_redteam::Memory;
 use cloister_report::record::{
-    Event, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name, write_atomic,
+    Event, PrivacyInfo, RoundRow, RunRecord, RunWriter, Summary, event_kind, file_name,
+    write_atomic,
 };
 
 use crate::attackers::Attackers;
@@ -26,6 +27,7 @@ use crate::clock::Stopwatch;
 use crate::error::SimError;
 use crate::event::{Prepared, SimEvent};
 use crate::federation::Federation;
+use crate::privacy::{self, Privacy};
 use crate::results;
 use crate::unattacked::{self, UnattackedRun};
 
@@ -35,6 +37,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// The kind of the event of a run that has no unattacked one to be compared with.
 const NO_COMPARISON: &str = "unattacked";
+
+/// The kind of the event of a run that its privacy budget ended.
+const PRIVACY_BUDGET: &str = "privacy-budget";
 
 /// The final model in a run folder.
 const MODEL: &str = "model.safetensors";
@@ -92,7 +97,7 @@ pub fn run(
         parameters: federation.model.layout().len(),
         notes: &federation.data.notes,
     }));
-    while !run.server.is_finished() {
+    while !run.server.is_finished() && !run.is_spent()? {
         if options.stop.load(Ordering::Relaxed) {
             run.checkpoint()?;
             run.checkpoints.wait()?;
@@ -110,6 +115,7 @@ struct Run<'a> {
     server: Server,
     clients: Vec<Client>,
     attackers: Option<Attackers>,
+    privacy: Option<Privacy>,
     writer: RunWriter,
     checkpoints: checkpoint::Writer,
     last_checkpoint: Stopwatch,
@@ -140,6 +146,7 @@ impl<'a> Run<'a> {
             train: experiment.train.clone(),
             server: experiment.server.clone(),
             aggregation: experiment.aggregation.clone(),
+            privacy: federation.privacy.clone(),
         };
         let global = federation.initial_parameters();
         let parameters = global.len();
@@ -156,14 +163,21 @@ impl<'a> Run<'a> {
             true => Some(resumable(folder, &config_sha256)?),
             false => None,
         };
+        let writer = match &stored {
+            Some(checkpoint) => RunWriter::reopen(folder, checkpoint.server.round)?,
+            None => RunWriter::create(folder, &config)?,
+        };
+        let mark = stored.as_ref().map(|checkpoint| {
+            let mark = checkpoint.ledger.clone().unwrap_or_default();
+            (mark, checkpoint.server.round)
+        });
+        let resumed = mark.as_ref().map(|(mark, done)| (mark, *done));
         let mut run = Self {
             federation,
             options,
             server,
-            writer: match &stored {
-                Some(checkpoint) => RunWriter::reopen(folder, checkpoint.server.round)?,
-                None => RunWriter::create(folder, &config)?,
-            },
+            writer,
+            privacy: Privacy::start(federation, folder, &config_sha256, resumed)?,
             checkpoints: checkpoint::Writer::default(),
             last_checkpoint: Stopwatch::start(),
             participations: vec![0; clients.len()],
@@ -257,6 +271,7 @@ impl<'a> Run<'a> {
                 .filter(|(client, _)| !client.momentum().is_empty())
                 .map(|(client, place)| (place, client.momentum().to_vec()))
                 .collect(),
+            ledger: self.privacy.as_ref().map(Privacy::mark),
             adversary: match &self.attackers {
                 Some(attackers) => attackers.adversary.memory().clone(),
                 None => Memory::default(),
@@ -268,8 +283,10 @@ impl<'a> Run<'a> {
     fn round(&mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<(), SimError> {
         let watch = Stopwatch::start();
         let before = Arc::clone(self.server.global());
+        self.commit_round()?;
         self.server.begin_round(self.virtual_now)?;
         let (mut report, schedule) = self.schedule();
+        self.commit_trainings(&schedule)?;
         if report.is_none() && self.server.needs_trusted_update() {
             self.trust()?;
         }
@@ -303,6 +320,35 @@ impl<'a> Run<'a> {
         }
         self.round_time += watch.elapsed();
         Ok(())
+    }
+
+    /// Puts on the ledger what the server will release in the coming round, and gives it noise for that.
+    fn commit_round(&mut self) -> Result<(), SimError> {
+        let round = self.server.round() + 1;
+        if let Some(privacy) = &mut self.privacy
+            && let Some(receipt) = privacy.commit_round(round)?
+        {
+            self.server.use_noise(privacy.server_noise(round)?);
+            self.server.committed(&receipt);
+        }
+        Ok(())
+    }
+
+    /// Whether the next round would cost more than the budget allows; then the run ends, and says so.
+    fn is_spent(&mut self) -> Result<bool, SimError> {
+        let Some(privacy) = &self.privacy else {
+            return Ok(false);
+        };
+        let Some(loss) = privacy.would_exceed(self.federation)? else {
+            return Ok(false);
+        };
+        let message = format!(
+            "stopped: one more round would bring epsilon to {loss:.4}, above the budget of {}",
+            privacy.plan.config().epsilon.unwrap_or(0.0)
+        );
+        let event = Event::new(self.server.round(), PRIVACY_BUDGET, message);
+        self.writer.event(&event)?;
+        Ok(true)
     }
 
     /// Makes the server's own update of the round.
@@ -379,9 +425,9 @@ impl<'a> Run<'a> {
         let global = self.server.global().clone();
         let threads = self.options.threads;
         let evaluation = match self.last_evaluation.take() {
-            Some(evaluation) => evaluation,
-            // A resumed run that had only its end left to do.
-            None => results::evaluate(self.federation, &global, threads),
+            Some(evaluation) if self.server.is_finished() => evaluation,
+            // A resumed run that had only its end left to do, or one that its privacy budget ended.
+            _ => results::evaluate(self.federation, &global, threads),
         };
         let classes = self.federation.data.train.classes();
         self.writer.confusion(classes, &evaluation.confusion)?;
@@ -423,6 +469,13 @@ impl<'a> Run<'a> {
             model: &model,
             attackers: self.attackers.as_ref(),
             unattacked: unattacked.as_ref().map(UnattackedRun::figures),
+            privacy: match &self.privacy {
+                Some(privacy) => {
+                    let statement = privacy::statement(privacy, self.federation, &self.rows)?;
+                    Some(PrivacyInfo::of(statement, privacy.plan.config().delta))
+                }
+                None => None,
+            },
         });
         self.writer.summary(&summary)?;
         let page = cloister_report::html::run_page(&RunRecord::read(&self.options.folder)?)?;

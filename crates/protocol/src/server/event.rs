@@ -79,8 +79,10 @@ pub struct RoundReport {
     pub refused: u32,
     /// Members that were lost, or had not answered when the round ended.
     pub missing: u32,
-    /// Mean training loss of the accepted replies, by their weights.
+    /// Mean training loss of the accepted replies, by their weights; withheld in a private run.
     pub train_loss: Option<f64>,
+    /// The norm to which the server clipped updates, where it adds noise to their sum.
+    pub clip: Option<f64>,
     /// Bytes received since the last report, refused messages included.
     pub bytes_up: u64,
     /// Bytes sent since the last report.

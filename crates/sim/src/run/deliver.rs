@@ -12,6 +12,7 @@ use cloister_report::record::{Event, event_kind};
 use super::Run;
 use crate::attackers::Attackers;
 use crate::clock::Stopwatch;
+use crate::error::SimError;
 use crate::faults::{self, Fate};
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
@@ -82,6 +83,21 @@ impl Run<'_> {
         (report, schedule)
     }
 
+    /// Puts on the ledger what the trainings of a round will release, before the first of them begins.
+    pub(super) fn commit_trainings(&mut self, schedule: &Schedule) -> Result<(), SimError> {
+        let federation = self.federation;
+        let round = self.server.round();
+        let Some(privacy) = &mut self.privacy else {
+            return Ok(());
+        };
+        let clients = schedule.deliveries.iter().map(|delivery| {
+            let client = delivery.client;
+            let examples = federation.rows(client).len() as u64;
+            (federation.name(client), examples)
+        });
+        privacy.commit_trainings(round, clients)
+    }
+
     /// Trains and delivers the members' replies until the round has what it wants.
     pub(super) fn deliver(&mut self, schedule: &Schedule) {
         let attacked = |attackers: &Attackers| {
@@ -99,6 +115,7 @@ impl Run<'_> {
     /// Trains and delivers in the order of the virtual clock.
     fn deliver_as_trained(&mut self, schedule: &Schedule) {
         let federation = self.federation;
+        let privacy = self.privacy.as_ref();
         let training_nanos = &self.training_nanos;
         let (server, clients) = (&mut self.server, &mut self.clients);
         for_each_ordered(
@@ -106,7 +123,7 @@ impl Run<'_> {
             self.options.threads,
             |delivery| {
                 timed(training_nanos, || {
-                    federation.train(delivery.client, &delivery.job)
+                    federation.train(delivery.client, &delivery.job, privacy)
                 })
             },
             |delivery, result| {
@@ -129,6 +146,7 @@ impl Run<'_> {
             return;
         };
         let federation = self.federation;
+        let privacy = self.privacy.as_ref();
         let training_nanos = &self.training_nanos;
         let clients = &mut self.clients;
         let mut messages = Vec::with_capacity(schedule.deliveries.len());
@@ -140,7 +158,7 @@ impl Run<'_> {
                 timed(training_nanos, || {
                     match attackers.misbehaves(*client, job.round) {
                         true => attackers.train(federation, *client, job),
-                        false => federation.train(*client, job),
+                        false => federation.train(*client, job, privacy),
                     }
                 })
             },

@@ -8,6 +8,7 @@ use super::Run;
 use super::deliver::Schedule;
 use crate::error::SimError;
 use crate::event::SimEvent;
+use crate::privacy::Privacy;
 
 impl Run<'_> {
     pub(super) fn row(
@@ -35,7 +36,8 @@ impl Run<'_> {
             } else {
                 RoundOutcome::Completed
             },
-            epsilon: None,
+            epsilon: self.privacy.as_ref().map(Privacy::epsilon),
+            clip: report.clip,
             bytes_up: report.bytes_up,
             bytes_down: report.bytes_down,
             seconds: 0.0,

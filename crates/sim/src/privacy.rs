@@ -1,0 +1,332 @@
+//! A run's privacy: noise, ledger, and what was spent so far.
+
+mod statement;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cloister_privacy::accounting;
+use cloister_privacy::noise::NoiseSource;
+use cloister_privacy::{Entry, Event, Ledger, Mark, NoiseOrigin, PrivacyError, Receipt};
+use cloister_protocol::{ClientId, DpSgd, PrivacyPlan, Purpose, Streams};
+use cloister_report::record::file_name;
+use rand::Rng;
+
+use crate::error::SimError;
+use crate::federation::Federation;
+
+pub(crate) use statement::statement;
+
+/// So many different sampling rates are accounted one by one after each round; more are bounded in groups.
+const GROUPS: usize = 16;
+
+/// The privacy of a run in progress.
+#[derive(Debug)]
+pub(crate) struct Privacy {
+    pub(crate) plan: PrivacyPlan,
+    ledger: Ledger,
+    streams: Streams,
+    /// Releases so far, equal ones counted, by whose units they touch.
+    spent: BTreeMap<String, Vec<(Event, u64)>>,
+    /// What they amount to, after the last round.
+    epsilon: f64,
+}
+
+impl Privacy {
+    /// The privacy that the experiment asks for, `None` if it asks for none; its ledger is new, or goes on from
+    /// a mark after so many rounds.
+    pub(crate) fn start(
+        federation: &Federation,
+        folder: &Path,
+        config_sha256: &str,
+        resumed: Option<(&Mark, u32)>,
+    ) -> Result<Option<Self>, SimError> {
+        let Some(plan) = &federation.privacy else {
+            return Ok(None);
+        };
+        let path = folder.join(file_name::LEDGER);
+        // What is not private anyway does not have to wait for the disk.
+        let durable = plan.config().noise == NoiseOrigin::System;
+        let ledger = match resumed {
+            Some((mark, _)) => Ledger::reopen(&path, config_sha256, mark, durable)?,
+            None => Ledger::create(&path, config_sha256, durable)?,
+        };
+        let mut privacy = Self {
+            plan: plan.clone(),
+            spent: BTreeMap::new(),
+            streams: federation.streams,
+            epsilon: 0.0,
+            ledger,
+        };
+        // Rounds after the checkpoint may have been released, so they count, and count again when they are run again. With
+        // noise from the seed they are run again to the same bits, which is no second release.
+        let repeats = resumed.filter(|_| !durable).map(|(_, done)| done);
+        for entry in privacy.ledger.entries().to_vec() {
+            if repeats.is_none_or(|done| entry.round <= done) {
+                privacy.count(&entry);
+            }
+        }
+        privacy.epsilon = privacy.loss(&privacy.spent)?;
+        Ok(Some(privacy))
+    }
+
+    /// Where the ledger stands.
+    pub(crate) fn mark(&self) -> Mark {
+        self.ledger.mark()
+    }
+
+    /// The privacy loss so far; with examples as units, that of the client that lost most.
+    pub(crate) fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// Whether noise and coins are secret.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.plan.config().noise == NoiseOrigin::System
+    }
+
+    /// Noise and coins of the server in a round.
+    pub(crate) fn server_noise(&self, round: u32) -> Result<NoiseSource, PrivacyError> {
+        self.noise(Purpose::ServerNoise, round, 0)
+    }
+
+    /// What a client needs to train privately in a round.
+    pub(crate) fn client_noise(
+        &self,
+        round: u32,
+        client: ClientId,
+    ) -> Result<NoiseSource, PrivacyError> {
+        self.noise(Purpose::ClientNoise, round, client.0)
+    }
+
+    fn noise(
+        &self,
+        purpose: Purpose,
+        round: u32,
+        client: u32,
+    ) -> Result<NoiseSource, PrivacyError> {
+        if self.is_secret() {
+            return NoiseSource::system();
+        }
+        let mut seed = [0; 32];
+        self.streams
+            .stream(purpose, round, client)
+            .fill_bytes(&mut seed);
+        Ok(NoiseSource::seeded(seed))
+    }
+
+    /// How a client with so many examples trains, where examples are the unit.
+    pub(crate) fn dp_sgd(
+        &self,
+        round: u32,
+        client: ClientId,
+        examples: u64,
+    ) -> Result<Option<DpSgd>, PrivacyError> {
+        let source = self.client_noise(round, client)?;
+        self.plan.dp_sgd(examples, source).transpose()
+    }
+
+    /// Commits what the server's mechanism releases in `round`; `None` if clients add the noise.
+    pub(crate) fn commit_round(&mut self, round: u32) -> Result<Option<Receipt>, SimError> {
+        let Some(event) = self.plan.round_event() else {
+            return Ok(None);
+        };
+        let entry = Entry {
+            round,
+            holder: Entry::ALL.to_owned(),
+            event,
+            count: 1,
+        };
+        self.commit(round, vec![entry]).map(Some)
+    }
+
+    /// Commits what the trainings of these clients (names, and counts of examples) release in `round`.
+    pub(crate) fn commit_trainings(
+        &mut self,
+        round: u32,
+        clients: impl Iterator<Item = (String, u64)>,
+    ) -> Result<(), SimError> {
+        let plan = &self.plan;
+        let entries = clients.filter_map(|(holder, examples)| {
+            let (event, count) = plan.client_event(examples)?;
+            Some(Entry {
+                round,
+                holder,
+                event,
+                count,
+            })
+        });
+        let entries: Vec<Entry> = entries.collect();
+        self.commit(round, entries).map(drop)
+    }
+
+    fn commit(&mut self, round: u32, entries: Vec<Entry>) -> Result<Receipt, SimError> {
+        for entry in &entries {
+            self.count(entry);
+        }
+        let known = self.ledger.entries();
+        let again = !self.is_secret() && known.iter().rev().any(|entry| entry.round >= round);
+        let fresh = entries
+            .into_iter()
+            .filter(|entry| !again || !known.contains(entry));
+        let fresh: Vec<Entry> = fresh.collect();
+        let receipt = self.ledger.commit(round, fresh)?;
+        self.epsilon = self.loss(&self.spent)?;
+        Ok(receipt)
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        let events = self.spent.entry(entry.holder.clone()).or_default();
+        add(events, &entry.event, entry.count);
+    }
+
+    /// What the loss would be after one more round in which every client takes part, if that is above the budget.
+    pub(crate) fn would_exceed(&self, federation: &Federation) -> Result<Option<f64>, SimError> {
+        let Some(budget) = self.plan.config().epsilon else {
+            return Ok(None);
+        };
+        let mut next = self.spent.clone();
+        if let Some(event) = self.plan.round_event() {
+            add(next.entry(Entry::ALL.to_owned()).or_default(), &event, 1);
+        }
+        for share in &federation.partition.clients {
+            if let Some((event, count)) = self.plan.client_event(share.rows.len() as u64) {
+                add(next.entry(share.name.clone()).or_default(), &event, count);
+            }
+        }
+        let loss = self.loss(&next)?;
+        // The calibrated multiplier is rounded up, so only the accountant's own tolerance is to be allowed for.
+        Ok((loss > budget * (1.0 + 1e-6)).then_some(loss))
+    }
+
+    /// The largest loss of any holder. Holders with equal releases count once; many different ones are bounded in groups.
+    fn loss(&self, spent: &BTreeMap<String, Vec<(Event, u64)>>) -> Result<f64, SimError> {
+        let mut distinct: Vec<&Vec<(Event, u64)>> = Vec::new();
+        for events in spent.values() {
+            if !distinct.contains(&events) {
+                distinct.push(events);
+            }
+        }
+        let runs: Vec<Event> = match distinct.len() {
+            0..=GROUPS => distinct
+                .into_iter()
+                .map(|events| composed(events))
+                .collect(),
+            _ => grouped(distinct),
+        };
+        let mut worst = 0.0_f64;
+        for run in runs {
+            worst = worst.max(accounting::epsilon(&run, &self.plan.question())?.epsilon);
+        }
+        Ok(worst)
+    }
+
+    /// The releases about each holder's units, as one event each.
+    pub(crate) fn by_holder(&self) -> impl Iterator<Item = (&str, Event, u64)> {
+        self.spent.iter().map(|(holder, events)| {
+            let steps = events.iter().map(|(_, count)| count).sum();
+            (holder.as_str(), composed(events), steps)
+        })
+    }
+}
+
+fn add(events: &mut Vec<(Event, u64)>, event: &Event, count: u64) {
+    match events.iter_mut().find(|(known, _)| known == event) {
+        Some((_, sum)) => *sum += count,
+        None => events.push((event.clone(), count)),
+    }
+}
+
+fn composed(events: &[(Event, u64)]) -> Event {
+    let repeated = events.iter().map(|(event, count)| Event::Repeated {
+        event: Box::new(event.clone()),
+        count: *count,
+    });
+    let mut repeated: Vec<Event> = repeated.collect();
+    match (repeated.len(), repeated.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => {
+            repeated.extend(last);
+            Event::Composed { events: repeated }
+        }
+    }
+}
+
+/// Holders in groups of like sampling rates, each with the largest rate and the most steps among them: a bound, since the
+/// loss grows with both. Holders that are not of that simple kind stand alone.
+fn grouped(distinct: Vec<&Vec<(Event, u64)>>) -> Vec<Event> {
+    let mut simple: Vec<(f64, f64, u64)> = Vec::new();
+    let mut runs = Vec::new();
+    for events in distinct {
+        match events.as_slice() {
+            [
+                (
+                    Event::PoissonGaussian {
+                        noise_multiplier,
+                        sampling_rate,
+                    },
+                    count,
+                ),
+            ] => simple.push((*sampling_rate, *noise_multiplier, *count)),
+            _ => runs.push(composed(events)),
+        }
+    }
+    simple.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for group in simple.chunks(simple.len().div_ceil(GROUPS).max(1)) {
+        let Some((sampling_rate, ..)) = group.last() else {
+            continue;
+        };
+        let noise = group.iter().map(|(_, noise, _)| *noise);
+        runs.push(Event::Repeated {
+            event: Box::new(Event::PoissonGaussian {
+                noise_multiplier: noise.fold(f64::INFINITY, f64::min),
+                sampling_rate: *sampling_rate,
+            }),
+            count: group.iter().map(|(.., count)| *count).max().unwrap_or(0),
+        });
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampled(sampling_rate: f64) -> Event {
+        Event::PoissonGaussian {
+            noise_multiplier: 1.0,
+            sampling_rate,
+        }
+    }
+
+    #[test]
+    fn groups_bound_every_member() {
+        let holders: Vec<Vec<(Event, u64)>> = (1..=100)
+            .map(|i| vec![(sampled(f64::from(i) / 1000.0), 200 - i as u64)])
+            .collect();
+        let runs = grouped(holders.iter().collect());
+        assert!(runs.len() <= GROUPS);
+        for holder in &holders {
+            let (Event::PoissonGaussian { sampling_rate, .. }, steps) = &holder[0] else {
+                panic!("sampled");
+            };
+            let bounded = runs.iter().any(|run| {
+                let Event::Repeated { event, count } = run else {
+                    return false;
+                };
+                matches!(**event, Event::PoissonGaussian { sampling_rate: rate, .. } if rate >= *sampling_rate)
+                    && count >= steps
+            });
+            assert!(bounded, "{sampling_rate}");
+        }
+    }
+
+    #[test]
+    fn equal_releases_are_counted() {
+        let mut events = Vec::new();
+        for (rate, count) in [(0.1, 2), (0.2, 1), (0.1, 3)] {
+            add(&mut events, &sampled(rate), count);
+        }
+        assert_eq!(events, [(sampled(0.1), 5), (sampled(0.2), 1)]);
+    }
+}
