@@ -5,11 +5,12 @@ use serde::Serialize;
 
 mod aggregate;
 mod clock;
+mod dp_sgd;
 mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 3] = [
+pub(crate) const NAMES: [(&str, &str); 4] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -21,6 +22,10 @@ pub(crate) const NAMES: [(&str, &str); 3] = [
     (
         "aggregate",
         "milliseconds of the robust rules, beside one read of the rows and their products",
+    ),
+    (
+        "dp-sgd",
+        "milliseconds of a training step with clipped per-example gradients, and with noise",
     ),
 ];
 
@@ -36,6 +41,8 @@ pub(crate) struct Report {
     simulate: Vec<simulate::Figures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     aggregate: Vec<aggregate::Row>,
+    #[serde(rename = "dp-sgd", skip_serializing_if = "Vec::is_empty")]
+    dp_sgd: Vec<dp_sgd::Row>,
 }
 
 /// Runs the named benches, or all; `quick` leaves out cases that take long or much memory.
@@ -66,6 +73,9 @@ pub(crate) fn run(names: &[String], quick: bool) -> Result<Report> {
     }
     if wanted("aggregate") {
         report.aggregate = aggregate::measure(quick)?;
+    }
+    if wanted("dp-sgd") {
+        report.dp_sgd = dp_sgd::measure(quick)?;
     }
     Ok(report)
 }
