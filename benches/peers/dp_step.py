@@ -1,10 +1,11 @@
 """Time of one DP-SGD step in PyTorch with Opacus on the CPU, one thread: per-example clipping, noise, SGD.
 
 The rows match those of `cloister bench dp-sgd`. `plain` is a step without privacy; `hooks` materialises per-example
-gradients; `ghost` computes their norms alone and goes backward twice. `clip` has noise multiplier 0, `noise` has 1.
+gradients; `ghost` computes their norms alone and goes backward twice; each with clipping alone (noise multiplier 0) or with
+noise (multiplier 1, from PyTorch's generator, which is not a secure one).
 Output: JSON on stdout, {"version", "rows": [{"model", "batch", "method", "median_ms", "min_ms", "steps"}]}.
 
-    python dp_step.py [--batch 32,256] [--model NAME,...] [--method plain,hooks,ghost] [--seconds 2.0]
+    python dp_step.py [--batch 32,256] [--model NAME,...] [--method "plain,hooks clip,..."] [--seconds 2.0]
 """
 
 import argparse
