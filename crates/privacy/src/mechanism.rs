@@ -3,6 +3,9 @@
 pub mod adaptive_clip;
 pub mod central;
 pub mod clip;
+pub mod correlated;
+pub mod counts;
 pub mod distributed;
 pub mod dp_sgd;
 pub mod grid;
+pub mod local;

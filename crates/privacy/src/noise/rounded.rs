@@ -53,6 +53,13 @@ impl RoundedGaussian {
         })
     }
 
+    /// Noise so fine that, divided by its standard deviation of 2^46, it is as continuous as `f64` allows.
+    pub(crate) fn fine() -> Self {
+        Self {
+            sigma: (1_u64 << 46) as f64,
+        }
+    }
+
     /// Standard deviation before rounding.
     pub fn sigma(&self) -> f64 {
         self.sigma

@@ -1,0 +1,65 @@
+//! Noise that a client adds to what it sends, so that nobody need be trusted.
+
+use crate::error::PrivacyError;
+use crate::event::{Event, Neighbouring};
+use crate::mechanism::central::GaussianSum;
+use crate::noise::NoiseSource;
+
+/// A client's clipped vector with Gaussian noise of its own.
+///
+/// Locally private means that any vector could have been any other: [`LocalGaussian::NEIGHBOURING`]. Two vectors are up to
+/// twice the clipping norm apart, which the accountants know. For an (epsilon, delta), ask them for the noise multiplier
+/// of `Event::Gaussian` under that relation: it is the analytic Gaussian mechanism (Balle, Wang, arXiv 1805.06530), and holds
+/// for any epsilon, where the classical `sqrt(2 ln(1.25 / delta)) / epsilon` holds below 1 only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalGaussian {
+    dimension: usize,
+    clip: f64,
+    noise_multiplier: f64,
+}
+
+impl LocalGaussian {
+    /// The relation that local privacy is about.
+    pub const NEIGHBOURING: Neighbouring = Neighbouring::ReplaceOne;
+
+    /// Noise of standard deviation `noise_multiplier` times the clipping norm, as in every [`Event`].
+    ///
+    /// # Errors
+    ///
+    /// As [`GaussianSum::new`].
+    pub fn new(dimension: usize, clip: f64, noise_multiplier: f64) -> Result<Self, PrivacyError> {
+        let mechanism = Self {
+            dimension,
+            clip,
+            noise_multiplier,
+        };
+        mechanism.sum().map(|_| mechanism)
+    }
+
+    /// The vector, clipped and with noise: fit to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError::Unsupported`] for a vector of another length.
+    pub fn release(
+        &self,
+        vector: &[f32],
+        source: &mut NoiseSource,
+    ) -> Result<Vec<f32>, PrivacyError> {
+        let mut sum = self.sum()?;
+        sum.add(vector)?;
+        Ok(sum.release(source))
+    }
+
+    /// What one vector costs its client.
+    pub fn event(&self) -> Event {
+        Event::Gaussian {
+            noise_multiplier: self.noise_multiplier,
+        }
+    }
+
+    /// A sum of one.
+    fn sum(&self) -> Result<GaussianSum, PrivacyError> {
+        GaussianSum::new(self.dimension, self.clip, self.noise_multiplier, 1.0)
+    }
+}
