@@ -117,6 +117,17 @@ fn rounded_gaussian_has_the_mass_of_its_intervals() {
 }
 
 #[test]
+fn rounded_gaussian_one_at_a_time() {
+    let noise = RoundedGaussian::new(2.5).unwrap();
+    let all = draws(7, |source| noise.sample(source));
+    let upper = |x: f64| libm::erfc(x / 2.5 / std::f64::consts::SQRT_2) / 2.0;
+    assert_chi_square("single", &all, |x| {
+        let x = x.unsigned_abs() as f64;
+        upper(x - 0.5) - upper(x + 0.5)
+    });
+}
+
+#[test]
 fn rounded_gaussian_with_a_fine_grid_is_normal() {
     let noise = RoundedGaussian::new(1e7).unwrap();
     let mut all = vec![0; DRAWS];
@@ -231,10 +242,11 @@ fn discrete_laplace() {
 #[test]
 fn known_answers() {
     let source = || NoiseSource::seeded([42; 32]);
+    let noise = RoundedGaussian::new(1000.0).unwrap();
     let mut rounded = [0; 6];
-    RoundedGaussian::new(1000.0)
-        .unwrap()
-        .add(&mut source(), &mut rounded);
+    noise.add(&mut source(), &mut rounded);
+    let mut block = vec![0; 600];
+    noise.add(&mut source(), &mut block);
     let several = |sample: &dyn Fn(&mut NoiseSource) -> i64| {
         let mut source = source();
         [(); 6].map(|()| sample(&mut source))
@@ -245,13 +257,17 @@ fn known_answers() {
     let laplace = DiscreteLaplace::new(0.001).unwrap();
     let found = [
         rounded,
+        [
+            block[0], block[1], block[255], block[256], block[511], block[599],
+        ],
         several(&|source| table.sample(source)),
         several(&|source| two.sample(source)),
         several(&|source| exact.sample(source)),
         several(&|source| laplace.sample(source)),
     ];
     let expected = [
-        [788, -226, -1167, -85, -63, -14],
+        [138, -1526, -952, -1180, 900, 1804],
+        [788, -226, 1233, 583, -1334, -87],
         [-302, 341, -60, -31, 82, 273],
         [33_796, -3099, 27_425, 243_137, -35_837, -91_155],
         [-237, -24, 117, 787, 573, -325],

@@ -5,7 +5,7 @@ mod normal;
 use crate::error::PrivacyError;
 use crate::kernels;
 use crate::noise::NoiseSource;
-use normal::{Pairs, RARE, halvings, pair};
+use normal::{Pairs, exponent, halvings, is_rare, pair};
 
 /// Pairs of one block: its words and its noise stay in the first cache.
 pub(crate) const PAIRS: usize = 256;
@@ -13,6 +13,8 @@ pub(crate) const PAIRS: usize = 256;
 pub(crate) type Block = [[i64; PAIRS]; 2];
 /// Noise of one block.
 pub(crate) const BLOCK: usize = 2 * PAIRS;
+/// So few integers do not need a block.
+const FEW: usize = 32;
 /// Above it, noise could leave the range in which rounding is exact: 15 standard deviations must be below 2^51.
 const MOST: f64 = (1_u64 << 40) as f64;
 
@@ -71,6 +73,14 @@ impl RoundedGaussian {
     ///
     /// In builds with overflow checks, if an integer is within 2^45 of the ends of its range.
     pub fn add(&self, source: &mut NoiseSource, integers: &mut [i64]) {
+        if integers.len() <= FEW {
+            for pair in integers.chunks_mut(2) {
+                for (integer, noise) in pair.iter_mut().zip(self.pair(source)) {
+                    *integer += noise;
+                }
+            }
+            return;
+        }
         let mut noise = [[0; PAIRS]; 2];
         for block in integers.chunks_mut(BLOCK) {
             for (integer, noise) in block.iter_mut().zip(self.block(source, &mut noise)) {
@@ -99,6 +109,17 @@ impl RoundedGaussian {
         order * (coordinates / 2.0) * square
     }
 
+    /// Two integers of noise.
+    fn pair(&self, source: &mut NoiseSource) -> [i64; 2] {
+        let (radius, angle) = (source.word(), source.word());
+        let halvings = if is_rare(radius, angle) {
+            halvings(source)
+        } else {
+            exponent(radius, angle)
+        };
+        pair(radius, angle, halvings, self.sigma)
+    }
+
     /// A block of noise.
     pub(crate) fn block<'a>(&self, source: &mut NoiseSource, noise: &'a mut Block) -> &'a [i64] {
         let (mut radii, mut angles) = ([0; PAIRS], [0; PAIRS]);
@@ -112,14 +133,10 @@ impl RoundedGaussian {
             x,
             y,
         });
-        let rare = |radius: u64, angle: u64| (radius | angle) & RARE == 0;
-        let any = radii
-            .iter()
-            .zip(&angles)
-            .fold(false, |any, (&radius, &angle)| any | rare(radius, angle));
-        if any {
-            for (i, (&radius, &angle)) in radii.iter().zip(&angles).enumerate() {
-                if rare(radius, angle) {
+        let words = || radii.iter().copied().zip(angles);
+        if words().fold(false, |any, (radius, angle)| any | is_rare(radius, angle)) {
+            for (i, (radius, angle)) in words().enumerate() {
+                if is_rare(radius, angle) {
                     [x[i], y[i]] = pair(radius, angle, halvings(source), self.sigma);
                 }
             }

@@ -10,7 +10,7 @@ use crate::noise::NoiseSource;
 use crate::noise::rounded::PAIRS;
 
 /// The bits of each word that are left for the exponent.
-pub(super) const RARE: u64 = 0xfff;
+const RARE: u64 = 0xfff;
 /// The exponent bits of 1.0, and all the mantissa's bits.
 const ONE: u64 = 0x3ff0_0000_0000_0000;
 const MANTISSA: u64 = 0x000f_ffff_ffff_ffff;
@@ -76,6 +76,12 @@ impl Kernel for Pairs<'_> {
     }
 }
 
+/// Whether the exponent's bits are all 0, and more are needed.
+#[inline(always)]
+pub(super) fn is_rare(radius: u64, angle: u64) -> bool {
+    (radius | angle) & RARE == 0
+}
+
 /// One pair whose `u` was halved so often.
 pub(super) fn pair(radius: u64, angle: u64, halvings: u64, sigma: f64) -> [i64; 2] {
     let (x, y) = normals(radius, angle, halvings, sigma);
@@ -92,7 +98,7 @@ pub(super) fn halvings(source: &mut NoiseSource) -> u64 {
 
 /// One more than the leading zeros of 24 fair bits: `u` is below 2^-k with the chance 2^-k. Nonsense where all are 0.
 #[inline(always)]
-fn exponent(radius: u64, angle: u64) -> u64 {
+pub(super) fn exponent(radius: u64, angle: u64) -> u64 {
     let bits = (radius & RARE) | ((angle & RARE) << 12);
     // The float's exponent says where the leading one is.
     let float = f64::from_bits(TWO52.to_bits() | bits) - TWO52;
