@@ -1,24 +1,25 @@
 //! Composition of privacy-loss distributions by Fourier transforms.
 //!
-//! Each distribution is tilted by `e^(theta loss)` before it is transformed and the product is tilted back. With theta at
-//! the saddle point of the wanted delta the tail that matters becomes the bulk of what is transformed: rounding and the
-//! mass that wraps around are small beside delta, not beside 1, however small delta is.
+//! Each distribution is tilted by `e^(theta loss)` before it is transformed, and delta is summed from the product of the
+//! transforms with the tilt undone. With theta at the saddle point of the wanted delta the tail that matters becomes the
+//! bulk of what is transformed: rounding and the mass that wraps around are small beside delta, not beside 1, however
+//! small delta is. The product of many has few coefficients that are not 0, and nothing is transformed back.
 
+use std::f64::consts::PI;
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use realfft::{RealFftPlanner, RealToComplex};
 
-use super::Side;
 use super::account::Release;
 use super::pair::Pair;
-use super::pmf::{BothPmfs, LossPmf, NoPmf, discretise, weighted_sum};
+use super::pmf::{LossPmf, NoPmf, discretise, weighted_sum};
 use crate::special::{exp, expm1, ln, ln_1p};
 
 /// Longest transform.
 const LARGEST_POINTS: usize = 1 << 21;
 /// Tilted mass that may lie outside of the window, on both sides together.
-const OUTSIDE: f64 = 1e-13;
+const OUTSIDE: f64 = 1e-11;
 /// Transformed releases that are kept for another multiplication.
 const RECENT: usize = 4;
 /// Coefficients of the transformed composition below this are left out.
@@ -62,6 +63,8 @@ pub(crate) enum Obstacle {
     TooLarge,
     /// There is no distribution of the losses of a release.
     NoPair,
+    /// The answer lies below the window: it wants less tilt.
+    Hidden,
 }
 
 impl From<NoPmf> for Obstacle {
@@ -78,7 +81,6 @@ impl From<NoPmf> for Obstacle {
 pub(crate) struct Answer {
     pub(crate) value: f64,
     pub(crate) slack: f64,
-    pub(crate) side: Side,
 }
 
 /// One release, tilted, and what of it adds up under composition.
@@ -165,132 +167,88 @@ struct Exponents {
     down: f64,
 }
 
-struct OneSide {
-    side: Side,
-    exponents: Exponents,
-    sums: Sums,
-    product: Vec<Complex<f64>>,
+/// The losses of a composition: mass at multiples of the step from the first on, and at infinity.
+pub(crate) struct Composed {
+    pub(crate) step: f64,
+    pub(crate) first: i64,
+    pub(crate) mass: Vec<f64>,
+    pub(crate) infinite: f64,
 }
 
-/// Releases multiplied together, on one or both sides.
+/// Releases multiplied together, in one order of the neighbours.
 pub(crate) struct Composition {
     layout: Layout,
     points: usize,
-    sides: Vec<OneSide>,
+    exponents: Exponents,
+    sums: Sums,
+    /// The transform, as far as it is not 0 in floating-point numbers.
+    product: Vec<Complex<f64>>,
     forward: Arc<dyn RealToComplex<f64>>,
-    inverse: Arc<dyn ComplexToReal<f64>>,
-    recent: Vec<(Kind, Vec<Factor>)>,
+    recent: Vec<(Kind, Factor)>,
     /// Releases so far.
     steps: f64,
 }
 
 impl Composition {
-    /// An empty composition with room for these releases, so many times each.
-    pub(crate) fn plan(parts: &[(Kind, u64)], layout: Layout) -> Result<Self, Obstacle> {
-        let mut both = Vec::with_capacity(parts.len());
-        for (kind, count) in parts {
-            let pmfs = pmfs(kind, &layout)?;
-            let remove = Tilted::new(&pmfs.remove, layout.theta);
-            let add = pmfs.add.map(|pmf| Tilted::new(&pmf, layout.theta));
-            both.push((*count as f64, remove, add));
+    /// An empty composition with room for releases with these losses, so many times each.
+    pub(crate) fn plan(parts: &[(&LossPmf, u64)], layout: Layout) -> Result<Self, Obstacle> {
+        let tilted: Vec<(f64, Tilted)> = parts
+            .iter()
+            .map(|(pmf, count)| (*count as f64, Tilted::new(pmf, layout.theta)))
+            .collect();
+        let exponents = exponents(&tilted, layout.step);
+        let mut sums = Sums::default();
+        for (count, part) in &tilted {
+            sums.add(&part.sums(exponents, layout.step), *count);
         }
-        let symmetric = both.iter().all(|(_, _, add)| add.is_none());
-        let remove: Vec<(f64, &Tilted)> = both.iter().map(|(n, remove, _)| (*n, remove)).collect();
-        let mut sides = vec![(if symmetric { Side::Both } else { Side::Remove }, remove)];
-        if !symmetric {
-            let add = both
-                .iter()
-                .map(|(n, remove, add)| (*n, add.as_ref().unwrap_or(remove)))
-                .collect();
-            sides.push((Side::Add, add));
-        }
-        let step = layout.step;
-        let mut needed = 0.0_f64;
-        let mut planned = Vec::new();
-        for (side, parts) in sides {
-            let exponents = exponents(&parts, step);
-            let mut sums = Sums::default();
-            for (count, part) in &parts {
-                sums.add(&part.sums(exponents, step), *count);
-            }
-            let (low, high) = window(&sums, exponents, step);
-            needed = needed.max(high - low + 2.0);
-            planned.push((side, exponents));
-        }
+        let (low, high) = window(&sums, exponents, layout.step);
+        let needed = high - low + 2.0;
         if needed > LARGEST_POINTS as f64 {
             return Err(Obstacle::TooFine(needed / LARGEST_POINTS as f64));
         }
         let points = smooth_length(needed as usize);
-        let mut planner = RealFftPlanner::new();
-        let ones = vec![Complex::new(1.0, 0.0); points / 2 + 1];
         Ok(Self {
             layout,
             points,
-            forward: planner.plan_fft_forward(points),
-            inverse: planner.plan_fft_inverse(points),
-            sides: planned
-                .into_iter()
-                .map(|(side, exponents)| OneSide {
-                    side,
-                    exponents,
-                    sums: Sums::default(),
-                    product: ones.clone(),
-                })
-                .collect(),
+            exponents,
+            sums: Sums::default(),
+            product: vec![Complex::new(1.0, 0.0); points / 2 + 1],
+            forward: RealFftPlanner::new().plan_fft_forward(points),
             recent: Vec::new(),
             steps: 0.0,
         })
-    }
-
-    pub(crate) fn step(&self) -> f64 {
-        self.layout.step
     }
 
     pub(crate) fn points(&self) -> usize {
         self.points
     }
 
-    /// Composes with a release, so many times.
-    pub(crate) fn multiply(&mut self, kind: &Kind, count: u64) -> Result<(), Obstacle> {
-        let place = match self.recent.iter().position(|(known, _)| known == kind) {
-            Some(place) => place,
-            None => {
-                let factors = self.factors(kind)?;
-                if self.recent.len() == RECENT {
-                    self.recent.remove(0);
-                }
-                self.recent.push((*kind, factors));
-                self.recent.len() - 1
-            }
+    /// Composes with a release of one of the kinds of the last few calls, if it was among them.
+    pub(crate) fn multiply_again(&mut self, kind: &Kind, count: u64) -> bool {
+        let Some((_, factor)) = self.recent.iter().find(|(known, _)| known == kind) else {
+            return false;
         };
-        for (side, factor) in self.sides.iter_mut().zip(&self.recent[place].1) {
-            side.sums.add(&factor.sums, count as f64);
-            multiply_power(&mut side.product, &factor.spectrum, count);
-        }
+        self.sums.add(&factor.sums, count as f64);
+        multiply_power(&mut self.product, &factor.spectrum, count);
         self.steps += count as f64;
-        Ok(())
+        true
     }
 
-    fn factors(&self, kind: &Kind) -> Result<Vec<Factor>, Obstacle> {
-        let BothPmfs { remove, add } = pmfs(kind, &self.layout)?;
-        let add = match (&self.sides[..], add) {
-            ([_], Some(_)) => return Err(Obstacle::NoPair),
-            ([_], None) => None,
-            (_, add) => Some(add.unwrap_or_else(|| remove.clone())),
+    /// Composes with a release that has these losses, so many times.
+    pub(crate) fn multiply(&mut self, kind: &Kind, pmf: &LossPmf, count: u64) {
+        if self.multiply_again(kind, count) {
+            return;
+        }
+        let tilted = Tilted::new(pmf, self.layout.theta);
+        let factor = Factor {
+            sums: tilted.sums(self.exponents, self.layout.step),
+            spectrum: self.transform(&tilted),
         };
-        let pmfs = [Some(remove), add];
-        Ok(self
-            .sides
-            .iter()
-            .zip(pmfs.iter().flatten())
-            .map(|(side, pmf)| {
-                let tilted = Tilted::new(pmf, self.layout.theta);
-                Factor {
-                    sums: tilted.sums(side.exponents, self.layout.step),
-                    spectrum: self.transform(&tilted),
-                }
-            })
-            .collect())
+        if self.recent.len() == RECENT {
+            self.recent.remove(0);
+        }
+        self.recent.push((*kind, factor));
+        self.multiply_again(kind, count);
     }
 
     /// The transform of the tilted masses around their mean, wrapped to the length.
@@ -312,205 +270,308 @@ impl Composition {
         spectrum
     }
 
-    /// The smallest epsilon at a delta: the larger of the sides. `None` where the tilt hides it.
+    /// The smallest epsilon at a delta. `None` where the tilt or the window hides it.
     pub(crate) fn epsilon(&self, delta: f64) -> Option<Answer> {
-        self.largest(|tail| tail.epsilon(delta))
+        Tail::new(self)?.epsilon(delta)
     }
 
-    /// Delta at an epsilon: the larger of the sides.
+    /// Delta at an epsilon. `None` where the tilt or the window hides it.
     pub(crate) fn delta(&self, epsilon: f64) -> Option<Answer> {
-        self.largest(|tail| tail.delta(epsilon))
+        Tail::new(self)?.delta(epsilon)
     }
 
-    fn largest(&self, answer: impl Fn(&Tail<'_>) -> Option<(f64, f64)>) -> Option<Answer> {
-        let mut best: Option<Answer> = None;
-        for side in &self.sides {
-            let (value, slack) = answer(&self.tail(side)?)?;
-            if best.is_none_or(|best| value > best.value) {
-                best = Some(Answer {
-                    value,
-                    slack,
-                    side: side.side,
-                });
-            }
-        }
-        best
-    }
-
-    /// The composed losses of each side: place of the first on the grid, their masses without tilt, mass at infinity.
-    /// For theta = 0.
-    pub(crate) fn losses(&self) -> Option<Vec<LossPmf>> {
-        self.sides
-            .iter()
-            .map(|side| {
-                let tail = self.tail(side)?;
-                let noise = self.rounding() * tail.norm * (self.points as f64).sqrt();
-                Some(LossPmf {
-                    step: self.layout.step,
-                    first: tail.low,
-                    mass: (tail.low..=tail.high())
-                        .map(|place| tail.values[tail.index(place)])
-                        .collect(),
-                    infinite: tail.infinite + OUTSIDE + noise,
-                })
-            })
-            .collect()
-    }
-
-    /// Relative error of a bin, by the norm of all: of the transforms and of the power.
-    fn rounding(&self) -> f64 {
-        let levels = f64::from(self.points.ilog2()) + 1.0;
-        8.0 * f64::EPSILON * (self.steps + 1.0) * (levels + 1.0)
-    }
-
-    /// `None` if the window has become too small.
-    fn tail(&self, side: &OneSide) -> Option<Tail<'_>> {
-        let (low, high) = window(&side.sums, side.exponents, self.layout.step);
-        if high - low + 2.0 > self.points as f64 {
-            return None;
-        }
-        let mut product = side.product.clone();
-        let last = product.len() - 1;
-        product[0].im = 0.0;
-        product[last].im = 0.0;
-        let mut values = self.inverse.make_output_vec();
-        self.inverse.process(&mut product, &mut values).ok()?;
+    /// The composed losses, for a tilt of 0.
+    pub(crate) fn losses(&self) -> Option<Composed> {
+        let (low, _) = self.window()?;
+        let mut spectrum = self.product.clone();
+        spectrum.resize(self.points / 2 + 1, Complex::new(0.0, 0.0));
+        let last = spectrum.len() - 1;
+        spectrum[0].im = 0.0;
+        spectrum[last].im = 0.0;
+        let inverse = RealFftPlanner::new().plan_fft_inverse(self.points);
+        let mut mass = inverse.make_output_vec();
+        inverse.process(&mut spectrum, &mut mass).ok()?;
         let scale = 1.0 / self.points as f64;
-        for value in &mut values {
+        for value in &mut mass {
             *value = (*value * scale).max(0.0);
         }
-        Some(Tail {
-            composition: self,
-            norm: values.iter().map(|value| value * value).sum::<f64>().sqrt(),
-            origin: side.sums.centre as i64,
-            low: low as i64,
-            ln_moment: side.sums.ln_moment,
-            infinite: -expm1(side.sums.ln_finite),
-            values,
+        let start = (low - self.sums.centre as i64).rem_euclid(self.points as i64);
+        mass.rotate_left(start as usize);
+        let noise = self.rounding() * self.norm() * (self.points as f64).sqrt();
+        Some(Composed {
+            step: self.layout.step,
+            first: low,
+            mass,
+            infinite: self.infinite() + OUTSIDE + noise,
         })
+    }
+
+    /// The first and the last place of the window; `None` if it has become too small.
+    fn window(&self) -> Option<(i64, i64)> {
+        let (low, high) = window(&self.sums, self.exponents, self.layout.step);
+        (high - low + 2.0 <= self.points as f64)
+            .then(|| (low as i64, low as i64 + self.points as i64 - 1))
+    }
+
+    fn infinite(&self) -> f64 {
+        -expm1(self.sums.ln_finite)
+    }
+
+    /// Coefficients with how often each counts: all but the first and the last stand for two.
+    fn weighted(&self) -> impl Iterator<Item = (f64, Complex<f64>)> {
+        let last = self.points / 2;
+        self.product.iter().enumerate().map(move |(k, value)| {
+            let times = if k == 0 || k == last { 1.0 } else { 2.0 };
+            (times / self.points as f64, *value)
+        })
+    }
+
+    /// The Euclidean norm of the tilted masses.
+    fn norm(&self) -> f64 {
+        let squares = self
+            .weighted()
+            .map(|(times, value)| times * value.norm_sqr());
+        squares.sum::<f64>().sqrt()
+    }
+
+    /// Relative error of a sum over the masses, by the norms of both factors: of the transforms, of the power and of the
+    /// turning factors.
+    fn rounding(&self) -> f64 {
+        let levels = f64::from(self.points.ilog2()) + 2.0;
+        8.0 * f64::EPSILON * ((self.steps + 1.0) * levels + TURNS as f64)
     }
 }
 
-/// The composition of one side, brought back from its transform but not from its tilt.
+/// Coefficients after which turning factors are computed anew.
+const TURNS: usize = 32;
+
+/// Sums over the losses above a place, without transforming back: `sum_j p_j e^(-rate h (j - place))` is a sum over the
+/// coefficients, each times a geometric series.
 struct Tail<'a> {
     composition: &'a Composition,
-    values: Vec<f64>,
-    /// Their Euclidean norm.
-    norm: f64,
-    /// Place on the grid of the first value.
-    origin: i64,
-    /// Place on the grid where the window begins.
     low: i64,
-    ln_moment: f64,
-    infinite: f64,
+    high: i64,
+    norm: f64,
+    /// The coefficients times the series with rate theta, and with rate theta + 1.
+    series: Vec<[Complex<f64>; 2]>,
+    /// What the two series have too much, beyond the end of the window.
+    beyond: [f64; 2],
 }
 
-/// Sums over the losses from some place on, in units of a scale.
-#[derive(Clone, Copy, Default)]
+/// Sums over the losses above a place, in units of `e^(K(theta) - theta loss)` at the place.
+#[derive(Clone, Copy)]
 struct Above {
     /// Of the masses.
     mass: f64,
-    /// Of the masses times `e^(reference - loss)`.
+    /// Of the masses times `e^(loss of the place - loss)`.
     less: f64,
-    /// Of the squares of what brings a tilted mass back.
-    squares: f64,
 }
 
-impl Tail<'_> {
-    fn high(&self) -> i64 {
-        self.low + self.values.len() as i64 - 1
+impl<'a> Tail<'a> {
+    fn new(composition: &'a Composition) -> Option<Self> {
+        let (low, high) = composition.window()?;
+        let Layout { step, theta, .. } = composition.layout;
+        let turn = 2.0 * PI / composition.points as f64;
+        let series = composition
+            .weighted()
+            .enumerate()
+            .map(|(k, (times, value))| {
+                let angle = turn * k as f64;
+                let (sine, cosine) = (libm::sin(angle), libm::cos(angle));
+                let half = libm::sin(0.5 * angle);
+                [theta, theta + 1.0].map(|rate| {
+                    // z / (1 - z) for z = e^(-rate h + i angle); with rate 0 the first has no limit, and its sum is not
+                    // over a series but over a circle.
+                    let shrink = exp(-rate * step);
+                    let below = Complex::new(
+                        -expm1(-rate * step) + 2.0 * shrink * half * half,
+                        -shrink * sine,
+                    );
+                    if below == Complex::new(0.0, 0.0) {
+                        return Complex::new(0.0, 0.0);
+                    }
+                    value * times * Complex::new(shrink * cosine, shrink * sine) / below
+                })
+            })
+            .collect();
+        let mut tail = Self {
+            composition,
+            low,
+            high,
+            norm: composition.norm(),
+            series,
+            beyond: [0.0; 2],
+        };
+        tail.beyond = tail.turned(high);
+        Some(tail)
     }
 
-    fn index(&self, place: i64) -> usize {
-        (place - self.origin).rem_euclid(self.values.len() as i64) as usize
-    }
-
-    /// Goes down from the top until `stop` says so (given the sums, the place below and `e^(reference - loss)` there),
-    /// at the latest when the losses are no longer above 0. `None` if the window ends before.
-    fn descend(&self, reference: f64, stop: impl Fn(&Above, i64, f64) -> bool) -> Option<Above> {
-        let Layout { step, theta, .. } = self.composition.layout;
-        let (back_step, less_step) = (exp(theta * step), exp(step));
-        let floor = self.low.max(1);
-        let mut above = Above::default();
-        let mut place = self.high();
-        let mut index = self.index(place);
-        while place >= floor {
-            // Products within a run of places, exponentials only at its start.
-            let start = place as f64 * step - reference;
-            let (mut back, mut less) = (exp(-theta * start), exp(-start));
-            let end = (place - 64).max(floor - 1);
-            while place > end {
-                let mass = self.values[index] * back;
-                above.mass += mass;
-                above.less += mass * less;
-                above.squares += back * back;
-                back *= back_step;
-                less *= less_step;
-                place -= 1;
-                index = index.checked_sub(1).unwrap_or(self.values.len() - 1);
-                if stop(&above, place, less) {
-                    return Some(above);
-                }
+    /// The two sums of series with the turning factors of a place.
+    fn turned(&self, place: i64) -> [f64; 2] {
+        let points = self.composition.points as i64;
+        let offset = (place - self.composition.sums.centre as i64).rem_euclid(points);
+        let angle = |k: usize| {
+            let turns = (offset as u64 * k as u64) % points as u64;
+            2.0 * PI * turns as f64 / points as f64
+        };
+        let unit = |angle: f64| Complex::new(libm::cos(angle), libm::sin(angle));
+        let once = unit(angle(1));
+        let mut sums = [0.0; 2];
+        for (block, chunk) in self.series.chunks(TURNS).enumerate() {
+            let mut turn = unit(angle(block * TURNS));
+            for [first, second] in chunk {
+                sums[0] += first.re * turn.re - first.im * turn.im;
+                sums[1] += second.re * turn.re - second.im * turn.im;
+                turn *= once;
             }
         }
-        (floor == 1).then_some(above)
+        sums
     }
 
-    /// What a chance in units of the scale must leave for wrapped mass and rounding at losses above epsilon.
-    fn slack(&self, above: &Above, epsilon: f64, reference: f64) -> f64 {
-        let theta = self.composition.layout.theta;
-        OUTSIDE * exp(-theta * (epsilon - reference))
-            + self.composition.rounding() * self.norm * above.squares.sqrt()
+    /// Sums over the losses above a place of the window.
+    fn above(&self, place: i64) -> Above {
+        let Layout { step, theta, .. } = self.composition.layout;
+        let rest = (self.high - place) as f64 * step;
+        let [mass, less] = self.turned(place);
+        let (first, second) = (exp(-theta * rest), exp(-(theta + 1.0) * rest));
+        // Without tilt the coefficient of 0 counts the places instead.
+        let flat = if theta == 0.0 {
+            self.composition.product[0].re * (self.high - place) as f64
+                / self.composition.points as f64
+        } else {
+            0.0
+        };
+        Above {
+            mass: mass - first * self.beyond[0] + flat,
+            less: less - second * self.beyond[1],
+        }
+    }
+
+    /// What a chance in units of the scale at a place must leave for wrapped mass and for rounding.
+    fn slack(&self, place: i64) -> f64 {
+        let Layout { step, theta, .. } = self.composition.layout;
+        let count = (self.high - place) as f64;
+        // The squares of e^(-theta h m) for m from 1 to count.
+        let rate = 2.0 * theta * step;
+        let squares = if rate * count < 1e-9 {
+            count
+        } else {
+            (-expm1(-rate * count) / expm1(rate)).max(0.0)
+        };
+        OUTSIDE + 2.0 * self.composition.rounding() * self.norm * squares.sqrt()
     }
 
     /// Masses have these relative errors, which composition adds up.
     fn relative(&self) -> f64 {
-        1.0 + 2e-14 * (self.composition.steps + 1.0)
+        1.0 + 1e-12 * (self.composition.steps + 1.0)
     }
 
-    fn epsilon(&self, delta: f64) -> Option<(f64, f64)> {
-        let theta = self.composition.layout.theta;
-        if self.infinite >= delta {
-            return Some((f64::INFINITY, self.infinite));
-        }
-        let reference = if theta > 0.0 {
-            (self.ln_moment - ln(delta)) / theta
-        } else {
-            0.0
-        };
-        let ln_scale = self.ln_moment - theta * reference;
-        let wanted = (delta - self.infinite) * exp(-ln_scale) / self.relative();
-        let solve = |wanted: f64| {
-            let above = self.descend(reference, |above, _, less| {
-                above.mass > wanted && (above.mass - wanted) * less >= above.less
-            })?;
-            let root = reference + ln((above.mass - wanted) / above.less);
-            let epsilon = if above.mass > wanted {
-                root.max(0.0)
-            } else {
-                0.0
-            };
-            Some((epsilon, above))
-        };
-        let (first, above) = solve(wanted)?;
-        let slack = self.slack(&above, first, reference);
-        if slack >= wanted {
-            return Some((f64::INFINITY, slack * exp(ln_scale) + self.infinite));
-        }
-        let (epsilon, _) = solve(wanted - slack)?;
-        Some((epsilon, slack * exp(ln_scale) + self.infinite))
+    fn ln_scale(&self, place: i64) -> f64 {
+        let Layout { step, theta, .. } = self.composition.layout;
+        self.composition.sums.ln_moment - theta * step * place as f64
     }
 
-    fn delta(&self, epsilon: f64) -> Option<(f64, f64)> {
-        let theta = self.composition.layout.theta;
-        let reference = epsilon;
-        let last = (epsilon / self.composition.layout.step).floor() as i64;
-        let above = self.descend(reference, |_, below, _| below <= last)?;
-        let slack = self.slack(&above, epsilon, reference);
-        let scale = exp(self.ln_moment - theta * reference);
+    /// An upper bound on delta at a place, and what of it is slack.
+    fn delta_at(&self, place: i64) -> (f64, f64) {
+        let above = self.above(place);
+        let scale = exp(self.ln_scale(place));
         let found = (above.mass - above.less).max(0.0) * self.relative();
-        let slack = slack * scale + self.infinite;
-        Some(((found * scale + slack).min(1.0), slack))
+        let slack = self.slack(place) * scale + self.composition.infinite();
+        (found * scale + slack, slack)
+    }
+
+    fn epsilon(&self, delta: f64) -> Option<Answer> {
+        let infinite = self.composition.infinite();
+        let unbounded = |slack| Answer {
+            value: f64::INFINITY,
+            slack,
+        };
+        if infinite >= delta {
+            return Some(unbounded(infinite));
+        }
+        let (mut low, mut high) = (self.low.max(0), self.high);
+        if low >= high {
+            return (self.low < 0).then_some(Answer {
+                value: 0.0,
+                slack: infinite,
+            });
+        }
+        let first = self.delta_at(low);
+        if first.0 <= delta {
+            // At a loss of 0 that is the answer; above it the answer may be lower than the window.
+            return (low == 0).then_some(Answer {
+                value: 0.0,
+                slack: first.1,
+            });
+        }
+        let last = self.delta_at(high);
+        if last.0 > delta {
+            return Some(unbounded(last.1));
+        }
+        let height = |found: f64| ln(found / delta).clamp(-700.0, 700.0);
+        let (mut of_low, mut of_high) = (height(first.0), height(last.0));
+        // The logarithm of delta is nearly straight: regula falsi, with a bisection now and then.
+        for round in 0..200 {
+            if high - low <= 1 {
+                break;
+            }
+            let share = if round % 3 == 2 {
+                0.5
+            } else {
+                of_low / (of_low - of_high)
+            };
+            let middle = low + ((high - low) as f64 * share).round() as i64;
+            let middle = middle.clamp(low + 1, high - 1);
+            let found = height(self.delta_at(middle).0);
+            if found > 0.0 {
+                (low, of_low) = (middle, found);
+            } else {
+                (high, of_high) = (middle, found);
+            }
+        }
+        Some(self.between(low, delta))
+    }
+
+    /// Epsilon between a place, where delta is too large, and the next.
+    fn between(&self, place: i64, delta: f64) -> Answer {
+        let step = self.composition.layout.step;
+        let above = self.above(place);
+        let scale = exp(self.ln_scale(place));
+        let infinite = self.composition.infinite();
+        let slack = self.slack(place);
+        let wanted = ((delta - infinite) / scale - slack) / self.relative();
+        let rise = ln((above.mass - wanted) / above.less);
+        let rise = if rise.is_nan() {
+            step
+        } else {
+            rise.clamp(0.0, step)
+        };
+        Answer {
+            value: place as f64 * step + rise,
+            slack: slack * scale + infinite,
+        }
+    }
+
+    fn delta(&self, epsilon: f64) -> Option<Answer> {
+        let step = self.composition.layout.step;
+        let place = (epsilon / step).floor();
+        if place >= self.high as f64 {
+            let (value, slack) = self.delta_at(self.high);
+            return Some(Answer { value, slack });
+        }
+        let place = place as i64;
+        if place < self.low {
+            return None;
+        }
+        let above = self.above(place);
+        let scale = exp(self.ln_scale(place));
+        let part = exp(epsilon - place as f64 * step);
+        let found = (above.mass - part * above.less).max(0.0) * self.relative();
+        let slack = self.slack(place) * scale + self.composition.infinite();
+        Some(Answer {
+            value: (found * scale + slack).min(1.0),
+            slack,
+        })
     }
 }
 
@@ -533,7 +594,8 @@ impl Tilted {
     }
 }
 
-fn pmfs(kind: &Kind, layout: &Layout) -> Result<BothPmfs, Obstacle> {
+/// The losses of one release on the grid, in the order in which the unit is missing from the other.
+pub(crate) fn losses(kind: &Kind, layout: &Layout) -> Result<LossPmf, Obstacle> {
     let pair = kind.pair(layout.tail).ok_or(Obstacle::NoPair)?;
     Ok(discretise(
         &pair,
@@ -544,7 +606,7 @@ fn pmfs(kind: &Kind, layout: &Layout) -> Result<BothPmfs, Obstacle> {
 }
 
 /// The exponents that make Chernoff's bounds on the two ends of the window about as tight as they get.
-fn exponents(parts: &[(f64, &Tilted)], step: f64) -> Exponents {
+fn exponents(parts: &[(f64, Tilted)], step: f64) -> Exponents {
     let variance: f64 = parts.iter().map(|(n, part)| n * part.variance).sum();
     let mean: f64 = parts.iter().map(|(n, part)| n * part.mean).sum();
     let margin = ln(2.0 / OUTSIDE);
@@ -614,7 +676,7 @@ fn smooth_length(needed: usize) -> usize {
 }
 
 /// `product *= factor^count`, leaving out what is too small to count.
-fn multiply_power(product: &mut [Complex<f64>], factor: &[Complex<f64>], count: u64) {
+fn multiply_power(product: &mut Vec<Complex<f64>>, factor: &[Complex<f64>], count: u64) {
     let least = exp(2.0 * ln(SMALLEST) / count as f64);
     for (product, factor) in product.iter_mut().zip(factor) {
         if product.norm_sqr() < SMALLEST * SMALLEST || factor.norm_sqr() < least {
@@ -623,6 +685,8 @@ fn multiply_power(product: &mut [Complex<f64>], factor: &[Complex<f64>], count: 
             *product *= power(*factor, count);
         }
     }
+    let kept = product.iter().rposition(|value| value.norm_sqr() > 0.0);
+    product.truncate(kept.map_or(1, |last| last + 1));
 }
 
 fn power(mut base: Complex<f64>, mut exponent: u64) -> Complex<f64> {

@@ -1,8 +1,8 @@
 //! The privacy loss of a run in progress.
 
 use super::account::Account;
-use super::compose::{Composition, Kind};
-use super::query::{Grid, parts};
+use super::compose::{Composition, Kind, Layout, Obstacle, losses};
+use super::query::{Grid, Part, all_losses, parts, swapped};
 use super::rdp::Total;
 use super::{Certificate, Question, query};
 use crate::error::PrivacyError;
@@ -23,7 +23,9 @@ pub struct Odometer {
 
 /// A composition that can grow.
 struct Kept {
-    composition: Composition,
+    removed: Composition,
+    /// The other order of the neighbours, where it is not the same.
+    added: Option<Composition>,
     grid: Grid,
     /// What is in the composition.
     included: Account,
@@ -109,10 +111,9 @@ impl Odometer {
         let answer = self
             .kept
             .as_ref()
-            .and_then(|kept| kept.composition.epsilon(self.question.delta));
+            .and_then(|kept| kept.epsilon(self.question.delta));
         match answer {
-            // The grid promises its error only for as many releases as it was made for.
-            Some(answer) if answer.value.is_finite() => Ok(answer.value),
+            Some(epsilon) if epsilon.is_finite() => Ok(epsilon),
             _ => {
                 self.kept = None;
                 Ok(query::epsilon_of(account, &self.question)?.epsilon)
@@ -133,10 +134,8 @@ impl Odometer {
         if kept.steps + added > kept.room {
             return false;
         }
-        for (kind, count) in &new {
-            if kept.composition.multiply(kind, *count).is_err() {
-                return false;
-            }
+        if !new.iter().all(|(kind, count)| kept.multiply(kind, *count)) {
+            return false;
         }
         kept.steps += added;
         kept.included = account.clone();
@@ -151,24 +150,29 @@ impl Odometer {
         planned.mu_squared *= ROOM as f64;
         let delta = self.question.delta;
         let renyi = Total::new(&planned).epsilon(delta);
-        let mut grid = Grid::new(
-            &parts(&planned),
-            &self.question,
-            renyi.order,
-            renyi.value,
-            delta,
-        );
-        let Some(mut composition) = grid.plan(&parts(&planned))? else {
-            return Ok(None);
-        };
-        for (kind, count) in parts(account) {
-            if composition.multiply(&kind, count).is_err() {
-                return Ok(None);
+        let wanted = parts(&planned);
+        let mut grid = Grid::new(&wanted, &self.question, renyi.order, renyi.value, delta);
+        let now = parts(account);
+        let compositions = grid.settle(|layout| {
+            let room = all_losses(&wanted, layout)?;
+            let mut spent = room.clone();
+            for (part, (kind, count)) in spent.iter_mut().zip(&now) {
+                // Only the one Gaussian of all is another than the one there is room for.
+                if part.0 != *kind {
+                    (part.0, part.1) = (*kind, losses(kind, layout)?);
+                }
+                part.2 = *count;
             }
-        }
-        let steps = parts(account).iter().map(|(_, count)| count).sum();
-        Ok(Some(Kept {
-            composition,
+            let added = match (swapped(&room), swapped(&spent)) {
+                (Some(room), Some(spent)) => Some(start(&room, &spent, layout)?),
+                _ => None,
+            };
+            Ok((start(&room, &spent, layout)?, added))
+        })?;
+        let steps = now.iter().map(|(_, count)| count).sum();
+        Ok(compositions.map(|(removed, added)| Kept {
+            removed,
+            added,
             grid,
             included: account.clone(),
             steps,
@@ -182,6 +186,47 @@ impl Odometer {
         self.kept
             .as_ref()
             .map(|kept| kept.grid.error(kept.steps as f64))
+    }
+}
+
+/// A composition of what was spent, with room for more.
+fn start(room: &[Part], spent: &[Part], layout: &Layout) -> Result<Composition, Obstacle> {
+    let room: Vec<_> = room.iter().map(|(_, pmf, count)| (pmf, *count)).collect();
+    let mut composition = Composition::plan(&room, *layout)?;
+    for (kind, pmf, count) in spent {
+        composition.multiply(kind, pmf, *count);
+    }
+    Ok(composition)
+}
+
+impl Kept {
+    /// The larger epsilon of the two orders.
+    fn epsilon(&self, delta: f64) -> Option<f64> {
+        let removed = self.removed.epsilon(delta)?.value;
+        match &self.added {
+            Some(added) => Some(removed.max(added.epsilon(delta)?.value)),
+            None => Some(removed),
+        }
+    }
+
+    /// Composes with a release; false if it does not fit the grid.
+    fn multiply(&mut self, kind: &Kind, count: u64) -> bool {
+        let again = self.removed.multiply_again(kind, count);
+        match &mut self.added {
+            Some(added) if again => return added.multiply_again(kind, count),
+            None if again => return true,
+            _ => {}
+        }
+        let Ok(pmf) = losses(kind, &self.grid.layout) else {
+            return false;
+        };
+        match &mut self.added {
+            Some(added) => added.multiply(kind, &pmf.swapped(), count),
+            None if !pmf.symmetric => return false,
+            None => {}
+        }
+        self.removed.multiply(kind, &pmf, count);
+        true
     }
 }
 

@@ -7,6 +7,9 @@ use super::account::Release;
 use super::gaussian;
 use crate::special::{exp, expm1, ln, ln_1p, normal_cdf};
 
+/// Place of the points of Gauss and Legendre's rule with two of them.
+const FRAC_1_SQRT_3: f64 = 0.577_350_269_189_625_8;
+
 /// Losses beyond are given up: their mass counts as lost.
 const LARGEST_LOSS: f64 = 600.0;
 
@@ -26,6 +29,13 @@ pub(crate) trait Density {
     fn below(&self, x: f64) -> (f64, f64);
     /// The masses of P and Q above a point.
     fn above(&self, x: f64) -> (f64, f64);
+    /// The integrals of `above Q - P` and of `P - below Q` over an interval at whose ends P/Q is `below` and `above`.
+    fn split(&self, ends: (f64, f64), ratios: (f64, f64)) -> (f64, f64)
+    where
+        Self: Sized,
+    {
+        split(self, ends, ratios)
+    }
     /// Points with mass of their own: P's mass and the loss.
     fn atoms(&self) -> Vec<Atom> {
         Vec::new()
@@ -39,6 +49,37 @@ pub(crate) trait Density {
             high.min(self.point(LARGEST_LOSS)),
         )
     }
+}
+
+/// Gauss-Legendre, four points on [-1, 1].
+const NODES: [(f64, f64); 4] = [
+    (-0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
+    (-0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
+    (0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
+    (0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
+];
+
+fn split(pair: &impl Density, (left, right): (f64, f64), (below, above): (f64, f64)) -> (f64, f64) {
+    let pieces = ((right - left) / pair.smooth()).ceil().max(1.0);
+    let half = 0.5 * (right - left) / pieces;
+    let (mut down, mut up) = (0.0, 0.0);
+    for piece in 0..pieces as usize {
+        let middle = left + half * (2 * piece + 1) as f64;
+        for (node, weight) in NODES {
+            let (p, q) = pair.at(middle + half * node);
+            down += weight * (above * q - p);
+            up += weight * (p - below * q);
+        }
+    }
+    (down * half, up * half)
+}
+
+/// `e^x - 1` to full precision for `|x| < 0.01`.
+fn small_expm1(x: f64) -> f64 {
+    x * (1.0
+        + x / 2.0
+            * (1.0
+                + x / 3.0 * (1.0 + x / 4.0 * (1.0 + x / 5.0 * (1.0 + x / 6.0 * (1.0 + x / 7.0))))))
 }
 
 /// Mass of P at one loss.
@@ -99,6 +140,28 @@ impl Density for Sampled {
             ln_1p(scaled)
         };
         0.5 + self.sigma * self.sigma * exponent
+    }
+
+    /// On a narrow interval two points do, and all exponents are small differences from those in its middle.
+    fn split(&self, (left, right): (f64, f64), (below, above): (f64, f64)) -> (f64, f64) {
+        let half = 0.5 * (right - left);
+        let middle = left + half;
+        let variance = self.sigma * self.sigma;
+        let steep = (middle.abs() + self.sigma + 1.0) / variance;
+        if half * steep > 0.004 {
+            return split(self, (left, right), (below, above));
+        }
+        let node = half * FRAC_1_SQRT_3;
+        let q = density(middle, self.sigma) * (1.0 - 0.5 * node * node / variance);
+        let at_middle = self.rate * exp(self.exponent(middle));
+        let (mut down, mut up) = (0.0, 0.0);
+        for offset in [-node, node] {
+            let q = q * (1.0 + small_expm1(-middle * offset / variance));
+            let ratio = 1.0 - self.rate + at_middle * (1.0 + small_expm1(offset / variance));
+            down += q * (above - ratio);
+            up += q * (ratio - below);
+        }
+        (down * half, up * half)
     }
 
     fn range(&self, tail: f64) -> (f64, f64) {

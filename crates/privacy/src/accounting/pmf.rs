@@ -10,14 +10,6 @@ use crate::special::{exp, expm1, ln};
 /// Longest distribution on a grid.
 const LARGEST_SUPPORT: i64 = 1 << 22;
 
-/// Gauss-Legendre, four points on [-1, 1].
-const NODES: [(f64, f64); 4] = [
-    (-0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
-    (-0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
-    (0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
-    (0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
-];
-
 /// The losses of one release: mass at multiples of the step, and at infinity.
 #[derive(Clone, Debug)]
 pub(crate) struct LossPmf {
@@ -26,6 +18,10 @@ pub(crate) struct LossPmf {
     pub(crate) first: i64,
     pub(crate) mass: Vec<f64>,
     pub(crate) infinite: f64,
+    /// What would be at infinity in the other order of the pair.
+    pub(crate) infinite_swapped: f64,
+    /// Whether the other order is the same.
+    pub(crate) symmetric: bool,
 }
 
 /// Why there is no distribution on a grid.
@@ -37,21 +33,13 @@ pub(crate) enum NoPmf {
     TooLarge,
 }
 
-/// The two orders of one pair.
-pub(crate) struct BothPmfs {
-    /// Of P against Q: the unit is missing in the other.
-    pub(crate) remove: LossPmf,
-    /// Of Q against P; `None` if it is the same.
-    pub(crate) add: Option<LossPmf>,
-}
-
 /// Puts a pair on a grid. Tails of mass `tail` are cut; `most_lost` is the mass that may be lost in all.
 pub(crate) fn discretise(
     pair: &Pair,
     step: f64,
     tail: f64,
     most_lost: f64,
-) -> Result<BothPmfs, NoPmf> {
+) -> Result<LossPmf, NoPmf> {
     let mut grid = Grid {
         step,
         tail,
@@ -64,20 +52,13 @@ pub(crate) fn discretise(
     };
     grid.pair(pair, 1.0)?;
     let (first, mass) = trimmed(grid.first, grid.mass);
-    let add = (!pair.is_symmetric()).then(|| LossPmf {
+    Ok(LossPmf {
         step,
-        first: -(first + mass.len() as i64 - 1),
-        mass: swapped(first, &mass, step),
-        infinite: grid.lost.1,
-    });
-    Ok(BothPmfs {
-        remove: LossPmf {
-            step,
-            first,
-            mass,
-            infinite: grid.lost.0,
-        },
-        add,
+        first,
+        mass,
+        infinite: grid.lost.0,
+        infinite_swapped: grid.lost.1,
+        symmetric: pair.is_symmetric(),
     })
 }
 
@@ -91,18 +72,6 @@ fn trimmed(first: i64, mut mass: Vec<f64>) -> (i64, Vec<f64>) {
     let zeros = mass.iter().take_while(|&&mass| mass == 0.0).count();
     mass.drain(..zeros);
     (first + zeros as i64, mass)
-}
-
-/// The masses of (Q, P): `e^-loss` times as much, at the opposite loss.
-fn swapped(first: i64, mass: &[f64], step: f64) -> Vec<f64> {
-    let losses = (first..).map(|at| at as f64 * step);
-    let mut swapped: Vec<f64> = mass
-        .iter()
-        .zip(losses)
-        .map(|(mass, loss)| mass * exp(-loss))
-        .collect();
-    swapped.reverse();
-    swapped
 }
 
 struct Grid {
@@ -195,7 +164,6 @@ impl Grid {
             self.lose((below.0 + above.0, below.1 + above.1), weight)?;
         }
         let (cell, last) = self.reserve(pair.loss(low), pair.loss(high))?;
-        let smooth = pair.smooth();
         let mut left = low;
         let mut here = exp(cell as f64 * self.step);
         for cell in cell..=last {
@@ -206,7 +174,7 @@ impl Grid {
                 pair.point(end).clamp(left, high)
             };
             let next = exp(end);
-            let (down, up) = split(pair, (left, right), smooth, (here, next));
+            let (down, up) = pair.split((left, right), (here, next));
             let at = (cell - self.first) as usize;
             self.mass[at] += weight * (down * self.down).max(0.0);
             self.mass[at + 1] += weight * (up * self.up).max(0.0);
@@ -216,28 +184,27 @@ impl Grid {
     }
 }
 
-/// The integrals of `e^above Q - P` and of `P - e^below Q` over a cell whose ends have these likelihood ratios.
-fn split<D: Density>(
-    pair: &D,
-    (left, right): (f64, f64),
-    smooth: f64,
-    (below, above): (f64, f64),
-) -> (f64, f64) {
-    let pieces = ((right - left) / smooth).ceil().max(1.0);
-    let half = 0.5 * (right - left) / pieces;
-    let (mut down, mut up) = (0.0, 0.0);
-    for piece in 0..pieces as usize {
-        let middle = left + half * (2 * piece + 1) as f64;
-        for (node, weight) in NODES {
-            let (p, q) = pair.at(middle + half * node);
-            down += weight * (above * q - p);
-            up += weight * (p - below * q);
+impl LossPmf {
+    /// The losses of (Q, P): `e^-loss` times the mass, at the opposite loss.
+    pub(crate) fn swapped(&self) -> Self {
+        let losses = (self.first..).map(|at| at as f64 * self.step);
+        let mut mass: Vec<f64> = self
+            .mass
+            .iter()
+            .zip(losses)
+            .map(|(mass, loss)| mass * exp(-loss))
+            .collect();
+        mass.reverse();
+        Self {
+            step: self.step,
+            first: -(self.first + self.mass.len() as i64 - 1),
+            mass,
+            infinite: self.infinite_swapped,
+            infinite_swapped: self.infinite,
+            symmetric: self.symmetric,
         }
     }
-    (down * half, up * half)
-}
 
-impl LossPmf {
     /// The loss at which the masses begin.
     pub(crate) fn low(&self) -> f64 {
         self.first as f64 * self.step
@@ -253,12 +220,20 @@ impl LossPmf {
 
     /// The masses times `e^(theta loss)`, brought to sum to 1.
     pub(crate) fn tilted(&self, theta: f64) -> Vec<f64> {
+        let rate = theta * self.step;
         let shift = theta * self.low() - self.ln_moment(theta);
         let mut tilted = self.mass.clone();
+        if rate * BLOCK as f64 > 300.0 {
+            for (at, mass) in tilted.iter_mut().enumerate() {
+                *mass *= exp(shift + rate * at as f64);
+            }
+            return tilted;
+        }
+        let powers = powers(rate);
         for (block, chunk) in tilted.chunks_mut(BLOCK).enumerate() {
-            let from = shift + theta * self.step * (block * BLOCK) as f64;
-            for (at, mass) in chunk.iter_mut().enumerate() {
-                *mass *= exp(from + theta * self.step * at as f64);
+            let from = exp(shift + rate * (block * BLOCK) as f64);
+            for (mass, power) in chunk.iter_mut().zip(&powers) {
+                *mass *= from * power;
             }
         }
         tilted
@@ -266,6 +241,10 @@ impl LossPmf {
 }
 
 const BLOCK: usize = 64;
+
+fn powers(rate: f64) -> [f64; BLOCK] {
+    std::array::from_fn(|at| exp(rate * at as f64))
+}
 
 /// `sum_i mass_i e^(shift + rate i)`.
 pub(crate) fn weighted_sum(mass: &[f64], rate: f64, shift: f64) -> f64 {
@@ -275,10 +254,7 @@ pub(crate) fn weighted_sum(mass: &[f64], rate: f64, shift: f64) -> f64 {
             .map(|(at, mass)| mass * exp(shift + rate * at as f64))
             .sum();
     }
-    let mut powers = [0.0; BLOCK];
-    for (at, power) in powers.iter_mut().enumerate() {
-        *power = exp(rate * at as f64);
-    }
+    let powers = powers(rate);
     let (blocks, rest) = mass.as_chunks::<BLOCK>();
     let of_block = |block: usize| exp(shift + rate * (block * BLOCK) as f64);
     let mut sum = 0.0;

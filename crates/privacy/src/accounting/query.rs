@@ -1,9 +1,10 @@
 //! The questions: which accountant answers, on which grid.
 
 use super::account::Account;
-use super::compose::{Answer, Composition, Kind, Layout, Obstacle};
+use super::compose::{Answer, Composition, Kind, Layout, Obstacle, losses};
 use super::pair::Pair;
-use super::rdp::{Optimum, Total};
+use super::pmf::LossPmf;
+use super::rdp::{self, Optimum, Total};
 use super::{Accountant, Certificate, Direction, Question, Side, gaussian, in_range};
 use crate::error::PrivacyError;
 use crate::event::Event;
@@ -94,6 +95,18 @@ impl Asked {
         match self {
             Self::Epsilon { delta } => composition.epsilon(delta),
             Self::Delta { epsilon } => composition.delta(epsilon),
+        }
+    }
+
+    /// By the moment of the losses at `order - 1`, a chance of infinite losses apart.
+    fn by_moment(self, order: f64, ln_moment: f64, infinite: f64) -> f64 {
+        let value = ln_moment / (order - 1.0);
+        match self {
+            Self::Epsilon { delta } if delta > infinite => {
+                rdp::to_epsilon(order, value, delta - infinite)
+            }
+            Self::Epsilon { .. } => f64::INFINITY,
+            Self::Delta { epsilon } => rdp::to_delta(order, value, epsilon) + infinite,
         }
     }
 
@@ -311,14 +324,14 @@ impl Grid {
         steps * self.order * self.layout.step.powi(2) / 8.0
     }
 
-    /// An empty composition with room for these parts, on a wider grid where this one is too fine.
-    pub(super) fn plan(
+    /// Tries until a grid is wide enough, and tilted little enough, for what is attempted. `None` if none is.
+    pub(super) fn settle<T>(
         &mut self,
-        parts: &[(Kind, u64)],
-    ) -> Result<Option<Composition>, PrivacyError> {
+        attempt: impl Fn(&Layout) -> Result<T, Obstacle>,
+    ) -> Result<Option<T>, PrivacyError> {
         while self.layout.step <= USELESS_STEP {
-            match Composition::plan(parts, self.layout) {
-                Ok(composition) => return Ok(Some(composition)),
+            match attempt(&self.layout) {
+                Ok(done) => return Ok(Some(done)),
                 Err(Obstacle::TooFine(factor)) if self.fixed => {
                     return Err(PrivacyError::Unsupported(format!(
                         "a step of {} is too fine for these losses: take one {factor:.1} times as wide or more",
@@ -326,6 +339,9 @@ impl Grid {
                     )));
                 }
                 Err(Obstacle::TooFine(factor)) => self.layout.step *= 1.02 * factor,
+                Err(Obstacle::Hidden) if self.layout.theta == 0.0 => return Ok(None),
+                Err(Obstacle::Hidden) if self.layout.theta < 1e-3 => self.layout.theta = 0.0,
+                Err(Obstacle::Hidden) => self.layout.theta *= 0.5,
                 Err(Obstacle::TooLarge | Obstacle::NoPair) => return Ok(None),
             }
         }
@@ -333,9 +349,93 @@ impl Grid {
     }
 }
 
+/// A kind of release, its losses, and how often it happened.
+pub(super) type Part = (Kind, LossPmf, u64);
+
 /// How many releases there are.
 pub(super) fn releases(parts: &[(Kind, u64)]) -> f64 {
     parts.iter().map(|(_, count)| *count as f64).sum()
+}
+
+/// Each part with its losses.
+pub(super) fn all_losses(parts: &[(Kind, u64)], layout: &Layout) -> Result<Vec<Part>, Obstacle> {
+    parts
+        .iter()
+        .map(|(kind, count)| Ok((*kind, losses(kind, layout)?, *count)))
+        .collect()
+}
+
+/// The composition of all parts.
+pub(super) fn compose(parts: &[Part], layout: &Layout) -> Result<Composition, Obstacle> {
+    let planned: Vec<(&LossPmf, u64)> = parts.iter().map(|(_, pmf, count)| (pmf, *count)).collect();
+    let mut composition = Composition::plan(&planned, *layout)?;
+    for (kind, pmf, count) in parts {
+        composition.multiply(kind, pmf, *count);
+    }
+    Ok(composition)
+}
+
+/// The same parts in the other order of the neighbours; `None` if it makes no difference.
+pub(super) fn swapped(parts: &[Part]) -> Option<Vec<Part>> {
+    let swapped = |(kind, pmf, count): &Part| (*kind, pmf.swapped(), *count);
+    parts
+        .iter()
+        .any(|(_, pmf, _)| !pmf.symmetric)
+        .then(|| parts.iter().map(swapped).collect())
+}
+
+/// An answer, the order of the neighbours that decided it, and the length of its transform.
+type Found = (Answer, Side, usize);
+
+/// The larger answer of the two orders of the neighbours.
+fn larger(
+    parts: &[(Kind, u64)],
+    layout: &Layout,
+    order: f64,
+    asked: Asked,
+) -> Result<Found, Obstacle> {
+    let parts = all_losses(parts, layout)?;
+    let one = |parts: &[Part], side: Side| -> Result<Found, Obstacle> {
+        let composition = compose(parts, layout)?;
+        let answer = asked.composed(&composition).ok_or(Obstacle::Hidden)?;
+        Ok((answer, side, composition.points()))
+    };
+    if parts.iter().all(|(_, pmf, _)| pmf.symmetric) {
+        return one(&parts, Side::Both);
+    }
+    let removed = one(&parts, Side::Remove)?;
+    // Usually a bound on the other order is below it already.
+    if bound_swapped(&parts, order, asked) <= removed.0.value {
+        return Ok(removed);
+    }
+    let added = match swapped(&parts) {
+        Some(parts) => one(&parts, Side::Add)?,
+        None => return Ok(removed),
+    };
+    Ok(if added.0.value > removed.0.value {
+        added
+    } else {
+        removed
+    })
+}
+
+/// A bound on the answer in the other order of the neighbours, by a few moments: those of (Q, P) at theta are those of
+/// (P, Q) at -1 - theta.
+fn bound_swapped(parts: &[Part], order: f64, asked: Asked) -> f64 {
+    let infinite: f64 = parts
+        .iter()
+        .map(|(_, pmf, count)| pmf.infinite_swapped * *count as f64)
+        .sum();
+    [0.7, 1.0, 1.5, 2.2, 3.2]
+        .into_iter()
+        .map(|factor| {
+            let theta = factor * (order - 1.0);
+            let moments = parts
+                .iter()
+                .map(|(_, pmf, count)| *count as f64 * pmf.ln_moment(-1.0 - theta));
+            asked.by_moment(1.0 + theta, moments.sum(), infinite)
+        })
+        .fold(f64::INFINITY, f64::min)
 }
 
 fn composed(
@@ -350,33 +450,13 @@ fn composed(
         Asked::Delta { epsilon } => (epsilon, renyi.value),
     };
     let mut grid = Grid::new(&parts, question, renyi.order, epsilon, delta);
-    loop {
-        let Some(mut composition) = grid.plan(&parts)? else {
-            return Ok(None);
-        };
-        for (kind, count) in &parts {
-            if composition.multiply(kind, *count).is_err() {
-                return Ok(None);
-            }
-        }
-        if let Some(answer) = asked.composed(&composition) {
-            return Ok(Some(Certificate {
-                certified_error: Some(grid.error(releases(&parts))),
-                side: Some(answer.side),
-                step: Some(composition.step()),
-                points: Some(composition.points()),
-                slack: answer.slack,
-                ..asked.certificate(answer.value, Accountant::Pld)
-            }));
-        }
-        // The answer lies below the window: tilt less.
-        if grid.layout.theta == 0.0 {
-            return Ok(None);
-        }
-        grid.layout.theta = if grid.layout.theta < 1e-3 {
-            0.0
-        } else {
-            0.5 * grid.layout.theta
-        };
-    }
+    let found = grid.settle(|layout| larger(&parts, layout, renyi.order, asked))?;
+    Ok(found.map(|(answer, side, points)| Certificate {
+        certified_error: Some(grid.error(releases(&parts))),
+        side: Some(side),
+        step: Some(grid.layout.step),
+        points: Some(points),
+        slack: answer.slack,
+        ..asked.certificate(answer.value, Accountant::Pld)
+    }))
 }

@@ -2,9 +2,8 @@
 //! 1905.02383).
 
 use super::account::Account;
-use super::compose::Layout;
-use super::pmf::LossPmf;
-use super::query::{Grid, parts};
+use super::compose::{Composed, Obstacle};
+use super::query::{Grid, all_losses, compose, parts, swapped};
 use super::rdp::Total;
 use super::{Question, gaussian, in_range};
 use crate::error::PrivacyError;
@@ -128,29 +127,25 @@ fn losses(account: &Account, question: &Question) -> Result<Option<Vec<Summed>>,
     }
     let parts = parts(account);
     let renyi = Total::new(account).epsilon(question.delta);
-    let grid = Grid::new(&parts, question, renyi.order, renyi.value, question.delta);
-    let mut grid = Grid {
-        layout: Layout {
-            theta: 0.0,
-            ..grid.layout
-        },
-        ..grid
-    };
-    let Some(mut composition) = grid.plan(&parts)? else {
-        return Ok(None);
-    };
-    for (kind, count) in &parts {
-        if composition.multiply(kind, *count).is_err() {
-            return Ok(None);
-        }
-    }
-    Ok(composition
-        .losses()
-        .map(|sides| sides.iter().map(Summed::new).collect()))
+    let mut grid = Grid::new(&parts, question, renyi.order, renyi.value, question.delta);
+    grid.layout.theta = 0.0;
+    grid.settle(|layout| {
+        let removed = all_losses(&parts, layout)?;
+        let added = swapped(&removed);
+        let sides = [Some(removed), added];
+        sides
+            .iter()
+            .flatten()
+            .map(|parts| {
+                let composed = compose(parts, layout)?.losses().ok_or(Obstacle::Hidden)?;
+                Ok(Summed::new(&composed))
+            })
+            .collect()
+    })
 }
 
 impl Summed {
-    fn new(losses: &LossPmf) -> Self {
+    fn new(losses: &Composed) -> Self {
         let count = losses.mass.len();
         let (mut mass, mut less) = (vec![0.0; count], vec![0.0; count]);
         let (mut sum, mut less_sum) = (losses.infinite, 0.0);
