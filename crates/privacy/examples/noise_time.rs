@@ -9,6 +9,12 @@
 use std::error::Error;
 use std::time::Instant;
 
+use cloister_privacy::PrivacyError;
+use cloister_privacy::mechanism::central::GaussianSum;
+use cloister_privacy::mechanism::correlated::{
+    Blt, CorrelatedGaussian, CorrelatedSettings, Participation, Strategy,
+};
+use cloister_privacy::mechanism::distributed::{DistributedGaussian, DistributedSettings};
 use cloister_privacy::mechanism::dp_sgd::GradientNoise;
 use cloister_privacy::noise::{DiscreteGaussian, NoiseSource, RoundedGaussian};
 
@@ -23,9 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     for sigma in [50.0, 1000.0, 10_000.0] {
         let discrete = DiscreteGaussian::new(sigma)?;
-        report(&format!("discrete Gaussian of {sigma} added to i64"), || {
-            discrete.add(&mut source, &mut integers);
-        });
+        report(
+            &format!("discrete Gaussian of {sigma} added to i64"),
+            || {
+                discrete.add(&mut source, &mut integers);
+            },
+        );
     }
     let mut gradient = vec![0.01_f32; LENGTH];
     let noise = GradientNoise::new(LENGTH, 1.0, 1.0, 64.0, 64)?;
@@ -38,11 +47,55 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(error) = refused {
         return Err(error.into());
     }
-    let mut source = NoiseSource::system()?;
+    mechanisms(&mut source)?;
     report("words alone", || {
         integers.fill_with(|| source.word() as i64);
     });
     Ok(())
+}
+
+/// What a server or a client does with a whole vector.
+fn mechanisms(source: &mut NoiseSource) -> Result<(), PrivacyError> {
+    let vector = vec![0.01_f32; LENGTH];
+    let mut sum = GaussianSum::new(LENGTH, 1.0, 1.0, 100.0)?;
+    let mut result = Ok(());
+    report("clip, round to the grid, add to a sum", || {
+        result = sum.add(&vector).map(|_| ());
+    });
+    result?;
+    let distributed = DistributedGaussian::new(DistributedSettings {
+        dimension: LENGTH,
+        clip: 1.0,
+        noise_multiplier: 1.0,
+        clients: 100,
+        honest: 60,
+        bits: Some(16),
+        room: 4.0,
+    })?;
+    let mut words = Ok(Vec::new());
+    report("distributed: encode", || {
+        words = distributed.encode(&vector, [1; 32], source);
+    });
+    let words = words?;
+    let mut mean = Ok(Vec::new());
+    report("distributed: decode", || {
+        mean = distributed.decode(&words, [1; 32]);
+    });
+    mean?;
+    let participation = Participation::new(1000, 100)?;
+    let mut correlated = CorrelatedGaussian::new(CorrelatedSettings {
+        dimension: LENGTH,
+        clip: 1.0,
+        noise_multiplier: 1.0,
+        expected: 100.0,
+        participation,
+        strategy: Strategy::Blt(Blt::optimised(participation, 4)?),
+    })?;
+    let mut mean = Ok(Vec::new());
+    report("correlated: a round with four buffers", || {
+        mean = correlated.release(source);
+    });
+    mean.map(|_| ())
 }
 
 /// Prints the median of 21 runs over [`LENGTH`] coordinates.
