@@ -333,3 +333,16 @@ fn the_system_gives_another_stream_each_time() {
     let mut seeded = NoiseSource::seeded([1; 32]);
     assert!(!seeded.is_secret() && !seeded.split().is_secret());
 }
+
+#[test]
+fn the_error_of_rounded_noise_is_what_its_page_says() {
+    let error = |sigma, order, coordinates| {
+        RoundedGaussian::new(sigma)
+            .unwrap()
+            .renyi_error(order, coordinates)
+    };
+    let found = error(1e6, 2.0, 1e10);
+    assert!((5e-7..7e-7).contains(&found), "{found}");
+    assert!(error(1e4, 10.0, 1e10) < 1e-9);
+    assert!(error(1e6, 2.0, 2e10) > 1.99 * found && error(1e6, 4.0, 1e10) > 1.99 * found);
+}
