@@ -167,7 +167,7 @@ fn copy_patches(shape: &ConvShape, x: &[f32], patches: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{ConvScratch, conv2d_backward_parameters_each};
+    use crate::kernels::{ConvScratch, conv2d_backward_parameters};
     use proptest::prelude::*;
     use rand::RngExt;
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -190,14 +190,15 @@ mod tests {
             let dy: Vec<f32> = (0..shape.output_len()).map(|_| rng.random_range(-scale..scale)).collect();
             let mut squares = vec![0.0; batch];
             add_squares(&shape, &x, &dy, &mut squares, &mut Scratch::default());
-            let len = shape.weight_len() + out_channels;
-            let mut gradients = vec![0.0; batch * len];
-            conv2d_backward_parameters_each(&shape, &x, &dy, &mut gradients, &mut ConvScratch::new());
+            let one = ConvShape { batch: 1, ..shape };
+            let (mut dw, mut db) = (vec![0.0; shape.weight_len()], vec![0.0; out_channels]);
+            let mut scratch = ConvScratch::new();
             let square_of = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
             let positions = shape.out_height() * shape.out_width();
             let examples = x.chunks_exact(x.len() / batch).zip(dy.chunks_exact(dy.len() / batch));
-            for ((square, gradient), (x, dy)) in squares.iter().zip(gradients.chunks_exact(len)).zip(examples) {
-                let exact = square_of(gradient);
+            for (square, (x, dy)) in squares.iter().zip(examples) {
+                conv2d_backward_parameters(&one, x, dy, &mut dw, &mut db, &mut scratch);
+                let exact = square_of(&dw) + square_of(&db);
                 prop_assert!(*square >= exact, "{square} is under {exact}");
                 // A pixel is in at most kernel^2 patches.
                 let factors = (positions as f64 + (kernel * kernel) as f64 * square_of(x)) * square_of(dy);

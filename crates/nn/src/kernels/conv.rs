@@ -346,7 +346,7 @@ impl Plan {
 /// may not fit in the nearest cache, are touched less often.
 #[derive(Clone, Copy)]
 pub(super) struct WeightPlan {
-    by_channels: bool,
+    pub(super) by_channels: bool,
     pub(super) group: usize,
     /// One padded example.
     pub(super) padded: usize,
@@ -357,7 +357,7 @@ pub(super) struct WeightPlan {
 
 impl WeightPlan {
     /// `in_turn` for sums over one example at a time, with vectors of output channels.
-    fn new(s: &Correlation, lanes: usize, in_turn: bool) -> Self {
+    pub(super) fn new(s: &Correlation, lanes: usize, in_turn: bool) -> Self {
         let taps = s.taps();
         let channels = s.outputs.next_multiple_of(lanes);
         let columns = s.out_width.next_multiple_of(lanes);
@@ -483,7 +483,7 @@ impl Kernel for WeightPass {
 }
 
 /// `db[channel]` = the sum of `dy` over examples and positions.
-struct SumPlanes(WeightPass);
+pub(super) struct SumPlanes(pub(super) WeightPass);
 
 impl Kernel for SumPlanes {
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! An entry of the input is broadcast against the weights of 16 (or 32) output channels at once, packed so that they
 //! follow each other; a tile is a few neighbouring positions of an output row. The sums are transposed as they are stored.
 
-use super::conv::{Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
+use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
 use super::simd::{Kernel, Simd, balanced};
 
 /// Calls `visit(first_vector, vectors)` for each block of one or two vectors of output channels.
@@ -267,43 +267,102 @@ impl Kernel for ChannelWeights {
                     plane: s.plane(),
                 });
             }
-            blocks::<S>(s.outputs, |v, vectors| {
-                let first = v * S::LANES;
-                let tile = WeightTile {
-                    x: padded,
-                    dy: gradient.add(first * s.plane()),
-                    sums: sums.add(first * s.taps()),
-                    group,
-                    x_example: plan.padded,
-                    dy_example: plan.gradient,
-                    height: s.out_height,
-                    width: s.out_width,
-                    x_width: s.padded_width(),
-                    kernel: s.kernel,
-                };
-                for i in 0..s.inputs {
-                    let tile = WeightTile {
-                        x: tile.x.add(i * s.padded_height() * s.padded_width()),
-                        sums: tile.sums.add(i * s.kernel * s.kernel * vectors * S::LANES),
-                        ..tile
-                    };
-                    if vectors == 2 {
-                        tile.taps::<S, 2>();
-                    } else {
-                        tile.taps::<S, 1>();
-                    }
-                }
-            });
+            let examples = Examples {
+                padded,
+                gradient,
+                group,
+            };
+            examples.add_products::<S>(&s, &plan, sums);
             n += group;
         }
-        store_weights::<S>(&pass, sums);
+        store_weights::<S>(&s, sums, pass.dw);
+    }
+}
+
+/// Examples that have been padded and rearranged.
+struct Examples {
+    padded: *const f32,
+    gradient: *const f32,
+    group: usize,
+}
+
+impl Examples {
+    /// Adds their gradients to `sums`, `[block][tap][channel of the block]`.
+    #[inline(always)]
+    unsafe fn add_products<S: Simd>(&self, s: &Correlation, plan: &WeightPlan, sums: *mut f32) {
+        blocks::<S>(s.outputs, |v, vectors| {
+            let first = v * S::LANES;
+            let tile = WeightTile {
+                x: self.padded,
+                dy: self.gradient.add(first * s.plane()),
+                sums: sums.add(first * s.taps()),
+                group: self.group,
+                x_example: plan.padded,
+                dy_example: plan.gradient,
+                height: s.out_height,
+                width: s.out_width,
+                x_width: s.padded_width(),
+                kernel: s.kernel,
+            };
+            for i in 0..s.inputs {
+                let tile = WeightTile {
+                    x: tile.x.add(i * s.padded_height() * s.padded_width()),
+                    sums: tile.sums.add(i * s.kernel * s.kernel * vectors * S::LANES),
+                    ..tile
+                };
+                if vectors == 2 {
+                    tile.taps::<S, 2>();
+                } else {
+                    tile.taps::<S, 1>();
+                }
+            }
+        });
+    }
+}
+
+/// Each example's gradient of the weight by channels, left as the sums are: `[block][tap][channel of the block]`, with zeros
+/// where a block has no channel. Example n's begins at `pass.dw + n * width`.
+pub(super) struct KeptWeights {
+    pub(super) pass: WeightPass,
+    pub(super) plan: WeightPlan,
+    pub(super) width: usize,
+}
+
+impl Kernel for KeptWeights {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let KeptWeights { pass, plan, width } = self;
+        let s = pass.shape;
+        let padded = pass.scratch;
+        let gradient = padded.add(plan.padded);
+        padded.write_bytes(0, plan.padded + plan.gradient);
+        for n in 0..s.batch {
+            S::call(Pad {
+                shape: s,
+                from: pass.x.add(n * s.inputs * s.height * s.width),
+                to: padded,
+            });
+            S::call(Rearrange {
+                dy: pass.dy.add(n * s.outputs * s.plane()),
+                to: gradient,
+                outputs: s.outputs,
+                plane: s.plane(),
+            });
+            let row = pass.dw.add(n * width);
+            row.write_bytes(0, s.outputs.next_multiple_of(S::LANES) * s.taps());
+            let example = Examples {
+                padded,
+                gradient,
+                group: 1,
+            };
+            example.add_products::<S>(&s, &plan, row);
+        }
     }
 }
 
 /// Transposes the sums `[block][tap][channel of the block]` into `dw`.
 #[inline(always)]
-unsafe fn store_weights<S: Simd>(pass: &WeightPass, sums: *const f32) {
-    let s = pass.shape;
+pub(super) unsafe fn store_weights<S: Simd>(s: &Correlation, sums: *const f32, dw: *mut f32) {
     let taps = s.taps();
     blocks::<S>(s.outputs, |v, vectors| {
         for i in 0..vectors {
@@ -313,7 +372,7 @@ unsafe fn store_weights<S: Simd>(pass: &WeightPass, sums: *const f32) {
                 from_stride: vectors * S::LANES,
                 rows: taps,
                 lanes: S::LANES.min(s.outputs - first),
-                to: pass.dw.add(first * taps),
+                to: dw.add(first * taps),
                 to_stride: taps,
             });
         }

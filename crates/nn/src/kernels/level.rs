@@ -20,6 +20,14 @@ impl Level {
         &ALL[..=detected() as usize]
     }
 
+    /// Entries of a vector.
+    pub(super) fn lanes(self) -> usize {
+        match self {
+            Level::Portable | Level::Avx2 => 8,
+            Level::Avx512 => 16,
+        }
+    }
+
     /// The level that kernels called from this thread use now.
     pub fn current() -> Level {
         FORCED.get().unwrap_or_else(detected)

@@ -51,7 +51,9 @@ pub use activation::{
 pub use conv::{
     ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters, conv2d_forward,
 };
-pub use conv_each::{conv2d_backward_parameters_each, conv2d_backward_parameters_in_turn};
+pub use conv_each::{
+    conv2d_backward_parameters_in_turn, conv2d_keep_gradients, conv2d_kept_width, conv2d_weigh_kept,
+};
 pub use level::{Level, with_level};
 pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
 pub use norm::row_squares;

@@ -154,17 +154,41 @@ fn check_conv(s: &ConvShape, salt: u64) {
     assert_near(&dw, &want_dw, s.batch * oh * ow, "dw in turn");
     assert_near(&db, &want_db, s.batch * oh * ow, "db in turn");
 
-    // Each example's own gradient is that of a batch of one, to the bit.
-    let width = s.weight_len() + s.out_channels;
-    let mut each = vec![f32::NAN; s.batch * width];
-    conv2d_backward_parameters_each(s, &x, &dy, &mut each, &mut scratch);
+    check_kept(s, &x, &dy);
+}
+
+/// Kept gradients measure and add up as those of batches of one do.
+fn check_kept(s: &ConvShape, x: &[f32], dy: &[f32]) {
+    let mut scratch = ConvScratch::new();
+    let width = conv2d_kept_width(s);
+    let mut kept = vec![f32::NAN; s.batch * width];
+    conv2d_keep_gradients(s, x, dy, &mut kept, &mut scratch);
+    let mut squares = vec![f64::NAN; s.batch];
+    row_squares(&kept, &mut squares, width);
+    let scales: Vec<f32> = (1..=s.batch).map(|n| 0.3 * n as f32).collect();
+    let (mut want_dw, mut want_db) = (vec![0.0; s.weight_len()], vec![0.0; s.out_channels]);
+    let (mut dw, mut db) = (
+        vec![f32::NAN; s.weight_len()],
+        vec![f32::NAN; s.out_channels],
+    );
     let one = ConvShape { batch: 1, ..*s };
     let (x_len, dy_len) = (one.input_len(), one.output_len());
-    for (n, each) in each.chunks_exact(width).enumerate() {
+    for (n, square) in squares.iter().enumerate() {
         let (x, dy) = (&x[n * x_len..][..x_len], &dy[n * dy_len..][..dy_len]);
         conv2d_backward_parameters(&one, x, dy, &mut dw, &mut db, &mut scratch);
-        assert_eq!(each, [&dw[..], &db].concat());
+        let want: f64 = dw.iter().chain(&db).map(|&g| f64::from(g).powi(2)).sum();
+        assert!((square - want).abs() <= 1e-4 * want.max(1e-6));
+        let pairs = want_dw.iter_mut().chain(&mut want_db);
+        for (want, g) in pairs.zip(dw.iter().chain(&db)) {
+            *want += f64::from(scales[n]) * f64::from(*g);
+        }
     }
+    dw.fill(f32::NAN);
+    db.fill(f32::NAN);
+    conv2d_weigh_kept(s, &kept, &scales, &mut dw, &mut db, &mut scratch);
+    let terms = s.batch * s.batch * dy_len;
+    assert_near(&dw, &want_dw, terms, "weighed dw");
+    assert_near(&db, &want_db, terms, "weighed db");
 }
 
 /// Products of 2^30 that cancel within each example: the sum over examples must not feel them.

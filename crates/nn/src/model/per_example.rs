@@ -73,7 +73,7 @@ pub(super) struct PerExample {
     deltas: Vec<f64>,
     /// What each example's gradient is multiplied by.
     scales: Vec<f32>,
-    /// For each layer, the gradients that are kept: `[max_batch, kept]`.
+    /// For each layer, the gradients that are kept: `[max_batch, width]`.
     kept: Vec<Vec<f32>>,
     gram: gram::Scratch,
     /// The sum of one piece of a batch that does not fit in the workspace.
@@ -87,10 +87,7 @@ impl PerExample {
             self.inputs = vec![0.0; max_batch];
             self.deltas = vec![0.0; max_batch];
             self.scales = vec![0.0; max_batch];
-            self.kept = layers
-                .iter()
-                .map(|layer| vec![0.0; max_batch * layer.kept_len()])
-                .collect();
+            self.kept = vec![Vec::new(); layers.len()];
         }
     }
 }
@@ -262,22 +259,14 @@ impl Model {
         let layers = &self.architecture.layers;
         let scales = &ws.per_example.scales[..n];
         for (index, layer) in layers.iter().enumerate() {
-            let Some(place) = layer.parameters() else {
-                continue;
-            };
-            let kept = layer.kept_len();
-            if kept > 0 {
-                let kept_gradients = &ws.per_example.kept[index][..n * kept];
-                let own = &mut sum[place.range()];
-                kernels::linear_backward_input(scales, kept_gradients, own, 1, kept, n);
-                if let Layer::Conv2d {
-                    folded: Some(kernel),
-                    ..
-                } = layer
-                {
-                    kernel.unfold(&mut own[..place.weight_len]);
+            match layer.way() {
+                Way::NoParameters => continue,
+                Way::Kept(width) => {
+                    let kept = &ws.per_example.kept[index][..n * width];
+                    layer.weigh(kept, scales, sum, &mut ws.scratch);
+                    continue;
                 }
-                continue;
+                Way::Rows | Way::Gram => {}
             }
             let len = layer.output_len();
             let dy = &mut ws.deltas[index][..n * len];
@@ -314,7 +303,7 @@ enum Way {
     Rows,
     /// From the Gram matrices of its patches and deltas.
     Gram,
-    /// From itself, so many numbers, which are kept for the sum.
+    /// From itself, which is kept for the sum in so many numbers.
     Kept(usize),
 }
 
@@ -325,11 +314,10 @@ impl Layer {
             Self::Conv2d {
                 shape, parameters, ..
             } => {
-                let len = parameters.range().len();
-                if gram::cost(shape) < KEEPING * len {
+                if gram::cost(shape) < KEEPING * parameters.range().len() {
                     Way::Gram
                 } else {
-                    Way::Kept(len)
+                    Way::Kept(kernels::conv2d_kept_width(shape))
                 }
             }
             Self::GroupNorm { parameters, .. } => Way::Kept(parameters.range().len()),
@@ -338,14 +326,6 @@ impl Layer {
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
             | Self::Activation { .. } => Way::NoParameters,
-        }
-    }
-
-    /// Numbers of an example's gradient that are kept for the batch.
-    fn kept_len(&self) -> usize {
-        match self.way() {
-            Way::Kept(len) => len,
-            Way::NoParameters | Way::Rows | Way::Gram => 0,
         }
     }
 
@@ -359,6 +339,7 @@ impl Layer {
         scratch: &mut ConvScratch,
     ) {
         let n = seen.n;
+        let max_batch = memory.squares.len();
         let squares = &mut memory.squares[..n];
         let (of_x, own) = (&mut memory.inputs[..n], &mut memory.deltas[..n]);
         match (self.way(), self) {
@@ -372,10 +353,14 @@ impl Layer {
             (Way::Gram, Self::Conv2d { shape, .. }) => {
                 gram::add_squares(shape, seen.x, dy, squares, &mut memory.gram);
             }
-            (Way::Kept(len), _) => {
-                let kept = &mut memory.kept[index][..n * len];
-                self.gradients(seen, dy, kept, scratch);
-                kernels::row_squares(kept, own, len);
+            (Way::Kept(width), _) => {
+                let kept = &mut memory.kept[index];
+                if kept.len() < n * width {
+                    kept.resize(max_batch * width, 0.0);
+                }
+                let kept = &mut kept[..n * width];
+                self.keep(seen, dy, kept, scratch);
+                kernels::row_squares(kept, own, width);
                 for (square, own) in squares.iter_mut().zip(own) {
                     *square += *own;
                 }
@@ -411,33 +396,52 @@ impl Layer {
         }
     }
 
-    /// Overwrites the rows of `gradients` with this layer's part of each example's gradient, of which the weight of a folded
-    /// convolution stays folded.
-    fn gradients(
-        &self,
-        seen: &Seen<'_>,
-        dy: &[f32],
-        gradients: &mut [f32],
-        scratch: &mut ConvScratch,
-    ) {
+    /// Overwrites the rows of `kept` with this layer's part of each example's gradient.
+    fn keep(&self, seen: &Seen<'_>, dy: &[f32], kept: &mut [f32], scratch: &mut ConvScratch) {
         match (self, seen.saved) {
             (Self::Conv2d { shape, .. }, _) => {
                 let shape = ConvShape {
                     batch: seen.n,
                     ..*shape
                 };
-                kernels::conv2d_backward_parameters_each(&shape, seen.x, dy, gradients, scratch);
+                kernels::conv2d_keep_gradients(&shape, seen.x, dy, kept, scratch);
             }
             (Self::GroupNorm { shape, .. }, Saved::Moments(moments)) => {
                 let examples = seen.x.chunks_exact(shape.len());
                 let examples = examples
                     .zip(dy.chunks_exact(shape.len()))
                     .zip(moments.chunks_exact(shape.groups))
-                    .zip(gradients.chunks_exact_mut(2 * shape.channels));
+                    .zip(kept.chunks_exact_mut(2 * shape.channels));
                 for (((x, dy), moments), gradient) in examples {
                     let (dw, db) = gradient.split_at_mut(shape.channels);
                     group_norm::backward_parameters(shape, x, dy, dw, db, moments);
                 }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the layer's part of the sum from what [`Layer::keep`] kept, each row times its scale.
+    fn weigh(&self, kept: &[f32], scales: &[f32], sum: &mut [f32], scratch: &mut ConvScratch) {
+        match self {
+            Self::Conv2d {
+                shape,
+                folded,
+                parameters,
+            } => {
+                let shape = ConvShape {
+                    batch: scales.len(),
+                    ..*shape
+                };
+                let (dw, db) = parameters.of_mut(sum);
+                kernels::conv2d_weigh_kept(&shape, kept, scales, dw, db, scratch);
+                if let Some(kernel) = folded {
+                    kernel.unfold(dw);
+                }
+            }
+            Self::GroupNorm { parameters, .. } => {
+                let (sum, len) = (&mut sum[parameters.range()], parameters.range().len());
+                kernels::linear_backward_input(scales, kept, sum, 1, len, scales.len());
             }
             _ => {}
         }
