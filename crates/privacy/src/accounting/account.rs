@@ -116,7 +116,7 @@ impl Account {
                 event,
                 count: inner,
             } => {
-                let count = count.checked_mul(*inner).unwrap_or(u64::MAX);
+                let count = count.saturating_mul(*inner);
                 self.add(event, count, neighbouring)
             }
             Event::Composed { events } => events

@@ -16,8 +16,6 @@ use super::pair::Pair;
 use super::pmf::{LossPmf, NoPmf, discretise, weighted_sum};
 use crate::special::{exp, expm1, ln, ln_1p};
 
-/// Longest transform.
-const LARGEST_POINTS: usize = 1 << 21;
 /// Tilted mass that may lie outside of the window, on both sides together.
 const OUTSIDE: f64 = 1e-11;
 /// Transformed releases that are kept for another multiplication.
@@ -52,6 +50,8 @@ pub(crate) struct Layout {
     pub(crate) tail: f64,
     /// Mass that one release may lose in all before it is given up.
     pub(crate) most_lost: f64,
+    /// Longest transform.
+    pub(crate) most_points: usize,
 }
 
 /// Why a composition cannot be laid out so.
@@ -119,10 +119,9 @@ impl Tilted {
 
     /// `ln E e^(s loss)` under the tilt.
     fn ln_moment_at(&self, s: f64, step: f64) -> f64 {
-        let length = self.mass.len() as f64 - 1.0;
-        let anchor = if s > 0.0 { length } else { 0.0 };
-        s * step * (self.first as f64 + anchor)
-            + ln(weighted_sum(&self.mass, s * step, -s * step * anchor))
+        // From the mean on, where the mass is: nothing of it is lost, and what overflows is no good exponent anyway.
+        let anchor = self.mean / step - self.first as f64;
+        s * self.mean + ln(weighted_sum(&self.mass, s * step, -s * step * anchor))
     }
 }
 
@@ -203,8 +202,9 @@ impl Composition {
         }
         let (low, high) = window(&sums, exponents, layout.step);
         let needed = high - low + 2.0;
-        if needed > LARGEST_POINTS as f64 {
-            return Err(Obstacle::TooFine(needed / LARGEST_POINTS as f64));
+        let most = layout.most_points as f64;
+        if needed > most {
+            return Err(Obstacle::TooFine(needed / most));
         }
         let points = smooth_length(needed as usize);
         Ok(Self {

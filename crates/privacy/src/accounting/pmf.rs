@@ -270,12 +270,18 @@ pub(crate) fn weighted_sum(mass: &[f64], rate: f64, shift: f64) -> f64 {
                 *lane += mass * power;
             }
         }
-        sum += of_block(at) * lanes.iter().sum::<f64>();
+        let lanes: f64 = lanes.iter().sum();
+        if lanes > 0.0 {
+            sum += of_block(at) * lanes;
+        }
     }
     let last: f64 = rest
         .iter()
         .zip(&powers)
         .map(|(mass, power)| mass * power)
         .sum();
-    sum + of_block(blocks.len()) * last
+    if last > 0.0 {
+        sum += of_block(blocks.len()) * last;
+    }
+    sum
 }

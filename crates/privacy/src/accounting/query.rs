@@ -12,6 +12,9 @@ use crate::special::exp;
 
 /// Widest grid of losses.
 const WIDEST_STEP: f64 = 0.05;
+/// Longest transform on a grid of our choice (about 80 MB), and on one that was asked for.
+const MOST_POINTS: usize = 1 << 21;
+const MOST_POINTS_ASKED: usize = 1 << 23;
 /// A grid as wide as this says nothing any more.
 const USELESS_STEP: f64 = 1.0;
 
@@ -314,6 +317,10 @@ impl Grid {
                 theta: order - 1.0,
                 tail,
                 most_lost: (1e-3 * delta / steps).max(1e-279),
+                most_points: match question.step {
+                    Some(_) => MOST_POINTS_ASKED,
+                    None => MOST_POINTS,
+                },
             },
             order,
             fixed: question.step.is_some(),

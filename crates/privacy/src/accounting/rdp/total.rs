@@ -221,7 +221,7 @@ fn minimise_to(largest: f64, bound: &dyn Fn(f64) -> f64) -> Optimum {
     let (mut low, mut high) = (ln(best.0 / FACTOR), ln((best.0 * FACTOR).min(largest)));
     let mut inner = [high - golden * (high - low), low + golden * (high - low)];
     let mut found = inner.map(|at| value(exp(at)));
-    while high - low > 1e-3 {
+    while high - low > 3e-4 {
         let side = usize::from(found[1] < found[0]);
         if found[side] < best.1 {
             best = (exp(inner[side]), found[side]);
@@ -236,6 +236,13 @@ fn minimise_to(largest: f64, bound: &dyn Fn(f64) -> f64) -> Optimum {
             (inner[0], found[0]) = (inner[1], found[1]);
             inner[1] = low + golden * (high - low);
             found[1] = value(exp(inner[1]));
+        }
+    }
+    // Curves that are known at whole orders have their minima there.
+    let order = 1.0 + best.0;
+    for whole in [order.floor(), order.ceil()] {
+        if whole > 1.0 && value(whole - 1.0) < best.1 {
+            best = (whole - 1.0, value(whole - 1.0));
         }
     }
     Optimum {
