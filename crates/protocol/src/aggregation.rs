@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_privacy::mechanism::central::GaussianSum;
 use cloister_robust::{
     AggregationConfig, Aggregator, AggregatorState, Input, RobustError, RowVerdict, Rule, Weights,
 };
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{ClientId, ProtocolError};
-use crate::server::ClientVerdict;
+use crate::server::{ClientVerdict, PrivateSum};
 use crate::sum::{ExactSum, Unfit, first_unfit};
 
 /// The rule of a run, and whether it can be applied while replies come in.
@@ -30,7 +29,7 @@ pub(crate) enum Replies {
     },
     /// Their sum, clipped and on a grid, to be released with noise.
     Private {
-        sum: Box<GaussianSum>,
+        sum: PrivateSum,
         members: BTreeSet<ClientId>,
     },
     /// Each of them.

@@ -2,12 +2,19 @@
 
 use cloister_privacy::accounting::{self, Question};
 use cloister_privacy::mechanism::adaptive_clip::{AdaptiveClip, AdaptiveClipSettings};
+use cloister_privacy::mechanism::correlated::{
+    Blt, CorrelatedGaussian, CorrelatedSettings, Participation, Strategy, Toeplitz,
+};
+use cloister_privacy::mechanism::local::LocalGaussian;
 use cloister_privacy::noise::NoiseSource;
-use cloister_privacy::{Event, Mechanism, Neighbouring, PrivacyConfig, PrivacyError};
+use cloister_privacy::{Correlation, Event, Mechanism, Neighbouring, PrivacyConfig, PrivacyError};
 
 use crate::config::{FederationConfig, Sampling, TrainConfig, TrainPlan};
-use crate::learner::DpSgd;
+use crate::learner::{DpSgd, Update};
 use crate::sampling;
+
+/// Buffers of `correlation = "blt"`.
+const BUFFERS: usize = 4;
 
 /// The mechanism of a run with all its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +49,13 @@ impl PrivacyPlan {
         train: &TrainConfig,
         examples: &[u64],
     ) -> Result<Self, PrivacyError> {
+        if config.mechanism == Mechanism::DistributedDiscreteGaussian {
+            return Err(PrivacyError::Unsupported(
+                "distributed-discrete-gaussian needs a secure sum, which the round does not have yet: a server that sees \
+                 single shares sees too little noise"
+                    .to_owned(),
+            ));
+        }
         let mut plan = Self {
             config: config.clone(),
             noise_multiplier: config.noise_multiplier.unwrap_or(1.0),
@@ -52,14 +66,26 @@ impl PrivacyPlan {
         if config.noise_multiplier.is_none() {
             plan.noise_multiplier = plan.calibrate(examples)?;
         }
+        if let Some(clip) = plan.adaptive_clip() {
+            clip?;
+        }
+        if let Some(event) = plan.run_event(0) {
+            event?;
+        }
         if let Some(examples) = examples.first() {
             // Refuses now what the accountant would refuse in the first round.
             let mut one = plan.clone();
             one.federation.rounds = 1;
-            accounting::epsilon(&one.whole_run(*examples), &plan.question())?;
-        }
-        if let Some(count) = plan.adaptive_clip() {
-            count?;
+            let least =
+                accounting::epsilon(&one.whole_run(*examples), &plan.fine_question())?.epsilon;
+            if let Some(epsilon) = config
+                .epsilon
+                .filter(|epsilon| least > *epsilon * (1.0 + 1e-6))
+            {
+                return Err(PrivacyError::Unsupported(format!(
+                    "the first round alone costs an epsilon of {least:.4}, the budget is {epsilon}"
+                )));
+            }
         }
         Ok(plan)
     }
@@ -88,13 +114,36 @@ impl PrivacyPlan {
         Question::new(self.neighbouring(), self.config.delta)
     }
 
+    /// The same question to a tenth of the error, slower: calibration asks it, and so must whoever compares with a budget.
+    pub fn fine_question(&self) -> Question {
+        let question = self.question();
+        Question {
+            error: 0.1 * question.error,
+            ..question
+        }
+    }
+
     /// Whether the server adds the noise, to the cohort's sum.
     pub fn at_server(&self) -> bool {
-        self.config.mechanism == Mechanism::CentralGaussian
+        matches!(
+            self.config.mechanism,
+            Mechanism::CentralGaussian | Mechanism::CorrelatedGaussian
+        )
+    }
+
+    /// Rounds from a client's participation to its next, where groups of clients take turns; 1 where they do not.
+    pub fn separation(&self) -> u32 {
+        match self.config.mechanism {
+            Mechanism::CorrelatedGaussian => self.config.separation.unwrap_or(1),
+            _ => 1,
+        }
     }
 
     /// The public number by which the server divides a sum: the expected cohort.
     pub fn expected_cohort(&self) -> f64 {
+        if self.config.mechanism == Mechanism::CorrelatedGaussian {
+            return f64::from(self.clients) / f64::from(self.separation());
+        }
         match self.federation.sampling {
             Sampling::Poisson => self.federation.fraction * f64::from(self.clients),
             Sampling::Fixed => f64::from(sampling::most_replies(&self.federation, self.clients)),
@@ -107,17 +156,66 @@ impl PrivacyPlan {
             Mechanism::DpSgd => {
                 Some((f64::from(self.train.batch_size) / examples.max(1) as f64).min(1.0))
             }
-            _ if !self.at_server() => None,
-            _ => match self.federation.sampling {
+            Mechanism::CentralGaussian => match self.federation.sampling {
                 Sampling::Poisson => Some(self.federation.fraction),
                 Sampling::Fixed => None,
             },
+            _ => None,
         }
     }
 
-    /// What a round of the server's mechanism releases about the units of all clients; `None` if clients add the noise.
+    /// What the rounds after the first `done` release together, where their noise belongs together.
+    pub fn run_event(&self, done: u32) -> Option<Result<Event, PrivacyError>> {
+        (self.config.mechanism == Mechanism::CorrelatedGaussian)
+            .then(|| Ok(self.correlated(1, done)?.event()))
+    }
+
+    /// The correlated noise of the rounds after the first `done`. The noise multiplier of the config is that of all of them
+    /// as the one release that they are.
+    pub(crate) fn correlated(
+        &self,
+        dimension: usize,
+        done: u32,
+    ) -> Result<CorrelatedGaussian, PrivacyError> {
+        let rounds = self.federation.rounds.saturating_sub(done) as usize;
+        let separation = (self.separation() as usize).min(rounds);
+        let participation = Participation::new(rounds, separation)?;
+        let strategy = match self.config.correlation.unwrap_or_default() {
+            Correlation::Banded => {
+                let bands = self.config.bands.map_or(separation, |bands| bands as usize);
+                Strategy::Toeplitz(Toeplitz::square_root(bands.min(rounds)))
+            }
+            Correlation::Blt => Strategy::Blt(Blt::optimised(participation, BUFFERS)?),
+            Correlation::Tree => Strategy::Tree,
+        };
+        CorrelatedGaussian::new(CorrelatedSettings {
+            dimension,
+            clip: self.config.clip,
+            noise_multiplier: self.noise_multiplier * strategy.sensitivity(participation),
+            expected: self.expected_cohort(),
+            participation,
+            strategy,
+        })
+    }
+
+    /// Hides a client's update behind noise of its own, where each client does so.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] for an update of no parameters.
+    pub fn hide(&self, update: &mut Update, source: &mut NoiseSource) -> Result<(), PrivacyError> {
+        if self.config.mechanism == Mechanism::LocalGaussian {
+            let parameters = update.values.len();
+            let local = LocalGaussian::new(parameters, self.config.clip, self.noise_multiplier)?;
+            update.values = local.release(&update.values, source)?;
+            update.loss = None;
+        }
+        Ok(())
+    }
+
+    /// What a round of the server's mechanism releases about the units of all clients; `None` if clients add the noise, or
+    /// if rounds belong together ([`Self::run_event`]).
     pub fn round_event(&self) -> Option<Event> {
-        if !self.at_server() {
+        if self.config.mechanism != Mechanism::CentralGaussian {
             return None;
         }
         let noise_multiplier = self.noise_multiplier;
@@ -204,6 +302,11 @@ impl PrivacyPlan {
     /// All rounds of the plan, as they touch a client with so many examples that is asked in each.
     fn whole_run(&self, examples: u64) -> Event {
         let rounds = u64::from(self.federation.rounds);
+        if let Some(event) = self.run_event(0) {
+            return event.unwrap_or_else(|error| Event::NotPrivate {
+                reason: error.to_string(),
+            });
+        }
         let (event, count) = match self.client_event(examples) {
             Some((event, count)) => (event, count.saturating_mul(rounds)),
             None => (
@@ -249,7 +352,8 @@ impl PrivacyPlan {
                     noise_multiplier: found,
                     ..self.clone()
                 };
-                let spent = accounting::epsilon(&plan.whole_run(size), &question)?.epsilon;
+                let spent =
+                    accounting::epsilon(&plan.whole_run(size), &self.fine_question())?.epsilon;
                 if spent > epsilon {
                     found = found.max(least(size)?);
                 }

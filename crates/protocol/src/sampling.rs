@@ -152,6 +152,15 @@ pub(crate) fn draw_secretly(
     Cohort { members, wanted }
 }
 
+/// The group of clients whose turn it is: each client is in one of so many groups, by its place in the roster.
+pub(crate) fn take_turns(roster: &[ClientId], round: u32, groups: u32) -> Cohort {
+    let turn = (round.saturating_sub(1) % groups) as usize;
+    let group = roster.iter().skip(turn).step_by(groups as usize);
+    let members: Vec<ClientId> = group.copied().collect();
+    let wanted = members.len();
+    Cohort { members, wanted }
+}
+
 fn choose(roster: &[ClientId], amount: usize, rng: &mut ChaCha8Rng) -> Vec<ClientId> {
     let mut places = index::sample(rng, roster.len(), amount).into_vec();
     places.sort_unstable();

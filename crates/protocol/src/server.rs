@@ -25,6 +25,7 @@ use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
 
 pub use event::{ClientVerdict, RoundReport, ServerEvent, ServerOutput};
 use private::PrivateMean;
+pub(crate) use private::PrivateSum;
 use round::{Member, Round};
 
 /// The tables that decide what a server does.
@@ -116,6 +117,18 @@ impl Server {
     pub fn use_noise(&mut self, source: NoiseSource) {
         if let Some(private) = &mut self.private {
             private.use_noise(source);
+        }
+    }
+
+    /// Draws the noise of a round that was released before the server was restored, so that the noise of the next belongs to
+    /// it; only for noise that a seed repeats. Due once for each of those rounds, in their order.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Privacy`] for more rounds than the plan has.
+    pub fn replay_noise(&mut self, source: NoiseSource) -> Result<(), ProtocolError> {
+        match &mut self.private {
+            Some(private) => Ok(private.replay(self.global.len(), source)?),
+            None => Ok(()),
         }
     }
 
@@ -219,14 +232,18 @@ impl Server {
         }
         let round = self.round + 1;
         let roster: Vec<ClientId> = self.roster.keys().copied().collect();
-        let federation = &self.settings.federation;
+        let settings = &self.settings;
+        let federation = &settings.federation;
         let (cohort, replies) = match &mut self.private {
             Some(private) => {
-                let sum = Box::new(private.begin(self.global.len())?);
                 let members = BTreeSet::new();
                 let coins = private.coins(round);
                 let coins = coins.ok_or(ProtocolError::NotCommitted(round))?;
-                let cohort = sampling::draw_secretly(federation, &roster, coins);
+                let cohort = match settings.privacy.as_ref().map_or(1, PrivacyPlan::separation) {
+                    1 => sampling::draw_secretly(federation, &roster, coins),
+                    separation => sampling::take_turns(&roster, round, separation),
+                };
+                let sum = private.begin(self.global.len(), self.round)?;
                 (cohort, Replies::Private { sum, members })
             }
             None => {
@@ -497,7 +514,7 @@ impl Server {
         let round = match (round.replies, &mut self.private) {
             // However few came, also none: the noise is released as it was accounted.
             (Replies::Private { sum, .. }, Some(private)) => {
-                let update = private.release(*sum).map_err(|error| error.to_string())?;
+                let update = private.release(sum).map_err(|error| error.to_string())?;
                 return Ok((update, Vec::new()));
             }
             (replies, _) => Round { replies, ..round },

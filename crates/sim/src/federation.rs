@@ -147,9 +147,14 @@ impl Federation {
         };
         let dp_sgd = dp_sgd.map_err(|error| LearnerError(error.to_string()))?;
         let mut rng = self.streams.stream(Purpose::Train, job.round, client.0);
-        self.with_learner(self.rows(client), dp_sgd, |learner| {
+        let mut update = self.with_learner(self.rows(client), dp_sgd, |learner| {
             learner.train(&job.global, &job.plan, &mut rng)
-        })
+        })?;
+        if let Some(privacy) = privacy {
+            let hidden = privacy.hide(job.round, client, &mut update);
+            hidden.map_err(|error| LearnerError(error.to_string()))?;
+        }
+        Ok(update)
     }
 
     /// The server's own training on its root examples.

@@ -5,10 +5,10 @@ mod statement;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cloister_privacy::accounting;
+use cloister_privacy::accounting::{self, Question};
 use cloister_privacy::noise::NoiseSource;
 use cloister_privacy::{Entry, Event, Ledger, Mark, NoiseOrigin, PrivacyError, Receipt};
-use cloister_protocol::{ClientId, DpSgd, PrivacyPlan, Purpose, Streams};
+use cloister_protocol::{ClientId, DpSgd, PrivacyPlan, Purpose, Streams, Update};
 use cloister_report::record::file_name;
 use rand::Rng;
 
@@ -28,6 +28,8 @@ pub(crate) struct Privacy {
     streams: Streams,
     /// Releases so far, equal ones counted, by whose units they touch.
     spent: BTreeMap<String, Vec<(Event, u64)>>,
+    /// Whether the ledger has what the rounds of this process release together.
+    begun: bool,
     /// What they amount to, after the last round.
     epsilon: f64,
 }
@@ -55,6 +57,7 @@ impl Privacy {
             plan: plan.clone(),
             spent: BTreeMap::new(),
             streams: federation.streams,
+            begun: resumed.is_some_and(|(_, done)| done > 0 && !durable),
             epsilon: 0.0,
             ledger,
         };
@@ -66,7 +69,7 @@ impl Privacy {
                 privacy.count(&entry);
             }
         }
-        privacy.epsilon = privacy.loss(&privacy.spent)?;
+        privacy.epsilon = privacy.loss(&privacy.spent, &privacy.plan.question())?;
         Ok(Some(privacy))
     }
 
@@ -115,6 +118,17 @@ impl Privacy {
         Ok(NoiseSource::seeded(seed))
     }
 
+    /// Hides the update of a client's training, where each client does so.
+    pub(crate) fn hide(
+        &self,
+        round: u32,
+        client: ClientId,
+        update: &mut Update,
+    ) -> Result<(), PrivacyError> {
+        let mut source = self.client_noise(round, client)?;
+        self.plan.hide(update, &mut source)
+    }
+
     /// How a client with so many examples trains, where examples are the unit.
     pub(crate) fn dp_sgd(
         &self,
@@ -128,16 +142,25 @@ impl Privacy {
 
     /// Commits what the server's mechanism releases in `round`; `None` if clients add the noise.
     pub(crate) fn commit_round(&mut self, round: u32) -> Result<Option<Receipt>, SimError> {
-        let Some(event) = self.plan.round_event() else {
+        if !self.plan.at_server() {
             return Ok(None);
-        };
-        let entry = Entry {
+        }
+        let entries = self.round_events(round)?.into_iter().map(|event| Entry {
             round,
             holder: Entry::ALL.to_owned(),
             event,
             count: 1,
-        };
-        self.commit(round, vec![entry]).map(Some)
+        });
+        let receipt = self.commit(round, entries.collect())?;
+        self.begun = true;
+        Ok(Some(receipt))
+    }
+
+    /// What `round` releases of the server's; the first of this process stands for all that its noise is tied to.
+    fn round_events(&self, round: u32) -> Result<Vec<Event>, PrivacyError> {
+        let run = self.plan.run_event(round.saturating_sub(1));
+        let run = run.filter(|_| !self.begun).transpose()?;
+        Ok(self.plan.round_event().into_iter().chain(run).collect())
     }
 
     /// Commits what the trainings of these clients (names, and counts of examples) release in `round`.
@@ -171,7 +194,7 @@ impl Privacy {
             .filter(|entry| !again || !known.contains(entry));
         let fresh: Vec<Entry> = fresh.collect();
         let receipt = self.ledger.commit(round, fresh)?;
-        self.epsilon = self.loss(&self.spent)?;
+        self.epsilon = self.loss(&self.spent, &self.plan.question())?;
         Ok(receipt)
     }
 
@@ -181,12 +204,16 @@ impl Privacy {
     }
 
     /// What the loss would be after one more round in which every client takes part, if that is above the budget.
-    pub(crate) fn would_exceed(&self, federation: &Federation) -> Result<Option<f64>, SimError> {
+    pub(crate) fn would_exceed(
+        &self,
+        round: u32,
+        federation: &Federation,
+    ) -> Result<Option<f64>, SimError> {
         let Some(budget) = self.plan.config().epsilon else {
             return Ok(None);
         };
         let mut next = self.spent.clone();
-        if let Some(event) = self.plan.round_event() {
+        for event in self.round_events(round)? {
             add(next.entry(Entry::ALL.to_owned()).or_default(), &event, 1);
         }
         for share in &federation.partition.clients {
@@ -194,19 +221,25 @@ impl Privacy {
                 add(next.entry(share.name.clone()).or_default(), &event, count);
             }
         }
-        let loss = self.loss(&next)?;
-        // The calibrated multiplier is rounded up, so only the accountant's own tolerance is to be allowed for.
-        Ok((loss > budget * (1.0 + 1e-6)).then_some(loss))
+        let within = |loss: f64| loss <= budget * (1.0 + 1e-9);
+        if within(self.loss(&next, &self.plan.question())?) {
+            return Ok(None);
+        }
+        // One by one: a bound for a group must not end a run.
+        let mut loss = 0.0_f64;
+        for run in distinct(&next).into_iter().map(|events| composed(events)) {
+            loss = loss.max(accounting::epsilon(&run, &self.plan.fine_question())?.epsilon);
+        }
+        Ok(Some(loss).filter(|loss| !within(*loss)))
     }
 
     /// The largest loss of any holder. Holders with equal releases count once; many different ones are bounded in groups.
-    fn loss(&self, spent: &BTreeMap<String, Vec<(Event, u64)>>) -> Result<f64, SimError> {
-        let mut distinct: Vec<&Vec<(Event, u64)>> = Vec::new();
-        for events in spent.values() {
-            if !distinct.contains(&events) {
-                distinct.push(events);
-            }
-        }
+    fn loss(
+        &self,
+        spent: &BTreeMap<String, Vec<(Event, u64)>>,
+        question: &Question,
+    ) -> Result<f64, SimError> {
+        let distinct = distinct(spent);
         let runs: Vec<Event> = match distinct.len() {
             0..=GROUPS => distinct
                 .into_iter()
@@ -216,7 +249,7 @@ impl Privacy {
         };
         let mut worst = 0.0_f64;
         for run in runs {
-            worst = worst.max(accounting::epsilon(&run, &self.plan.question())?.epsilon);
+            worst = worst.max(accounting::epsilon(&run, question)?.epsilon);
         }
         Ok(worst)
     }
@@ -228,6 +261,17 @@ impl Privacy {
             (holder.as_str(), composed(events), steps)
         })
     }
+}
+
+/// What holders lost, each different loss once.
+fn distinct(spent: &BTreeMap<String, Vec<(Event, u64)>>) -> Vec<&Vec<(Event, u64)>> {
+    let mut distinct = Vec::new();
+    for events in spent.values() {
+        if !distinct.contains(&events) {
+            distinct.push(events);
+        }
+    }
+    distinct
 }
 
 fn add(events: &mut Vec<(Event, u64)>, event: &Event, count: u64) {

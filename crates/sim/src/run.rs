@@ -233,6 +233,11 @@ impl<'a> Run<'a> {
             });
         }
         self.server.restore(checkpoint.server)?;
+        if let Some(privacy) = self.privacy.as_ref().filter(|privacy| !privacy.is_secret()) {
+            for round in 1..=self.server.round() {
+                self.server.replay_noise(privacy.server_noise(round)?)?;
+            }
+        }
         self.virtual_now = checkpoint.virtual_now;
         self.participations = checkpoint.participations;
         self.refusals = checkpoint.refusals;
@@ -339,7 +344,7 @@ impl<'a> Run<'a> {
         let Some(privacy) = &self.privacy else {
             return Ok(false);
         };
-        let Some(loss) = privacy.would_exceed(self.federation)? else {
+        let Some(loss) = privacy.would_exceed(self.server.round() + 1, self.federation)? else {
             return Ok(false);
         };
         let message = format!(

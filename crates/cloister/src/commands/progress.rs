@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cloister_privacy::rounded_up;
 use cloister_report::record::{HeadlineMetric, RoundOutcome, RoundRow, Summary};
 use cloister_sim::{Prepared, SimEvent};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -195,6 +196,9 @@ impl Progress {
         }
         if let Some(auroc) = row.test_auroc.filter(|_| self.binary) {
             text += &format!("  auroc {auroc:.4}");
+        }
+        if let Some(epsilon) = row.epsilon {
+            text += &format!("  epsilon {}", rounded_up(epsilon));
         }
         if let Some(recall) = row.source_recall {
             text += &format!("  source recall {}", percent(recall));

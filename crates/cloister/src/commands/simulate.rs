@@ -134,6 +134,14 @@ fn say_summary(summary: &Summary, page: &Path) {
     if let Some(attack) = &summary.attack {
         output::note(&attack_line(attack));
     }
+    if let Some(privacy) = &summary.privacy {
+        output::note(&format!(
+            "privacy: {}. {}",
+            privacy.statement.title(),
+            privacy.statement.sentence()
+        ));
+        output::note("all of it: cloister privacy statement RUN");
+    }
     output::note("who can see what:");
     for sentence in &summary.trust {
         output::note(&format!("  {sentence}"));

@@ -20,6 +20,12 @@ impl Checks {
             | Mechanism::CorrelatedGaussian
             | Mechanism::DistributedDiscreteGaussian => self.noisy_sum(privacy, experiment),
         }
+        if privacy.mechanism == Mechanism::DistributedDiscreteGaussian {
+            self.refuse(
+                "privacy.mechanism",
+                "distributed-discrete-gaussian needs a secure sum, which the round does not have yet",
+            );
+        }
         if privacy.noise == NoiseOrigin::Seeded {
             self.warn(
                 "privacy.noise",

@@ -2,16 +2,38 @@
 
 use cloister_privacy::mechanism::adaptive_clip::AdaptiveClip;
 use cloister_privacy::mechanism::central::GaussianSum;
+use cloister_privacy::mechanism::correlated::CorrelatedGaussian;
 use cloister_privacy::noise::NoiseSource;
-use cloister_privacy::{PrivacyError, Receipt};
+use cloister_privacy::{Mechanism, PrivacyError, Receipt};
 
 use crate::privacy::PrivacyPlan;
+
+/// The sum of a round, clipped and on a grid.
+#[derive(Debug)]
+pub(crate) enum PrivateSum {
+    /// To be released with noise of its own.
+    Independent(Box<GaussianSum>),
+    /// To be released with noise that belongs to that of other rounds.
+    Correlated(Box<CorrelatedGaussian>),
+}
+
+impl PrivateSum {
+    /// Clips and adds an update.
+    pub(crate) fn add(&mut self, update: &[f32]) -> Result<(), PrivacyError> {
+        match self {
+            Self::Independent(sum) => sum.add(update).map(drop),
+            Self::Correlated(sum) => sum.add(update).map(drop),
+        }
+    }
+}
 
 /// The noise on the cohort's sum, round after round.
 #[derive(Debug)]
 pub(super) struct PrivateMean {
     plan: PrivacyPlan,
     adaptive: Option<AdaptiveClip>,
+    /// Noise that remembers, but for the round in progress, which has it.
+    correlated: Option<Box<CorrelatedGaussian>>,
     source: Option<NoiseSource>,
     /// The round that the ledger has a receipt for.
     committed: u32,
@@ -22,6 +44,7 @@ impl PrivateMean {
         Ok(Self {
             adaptive: plan.adaptive_clip().transpose()?,
             plan,
+            correlated: None,
             source: None,
             committed: 0,
         })
@@ -57,29 +80,60 @@ impl PrivateMean {
         }
     }
 
-    /// An empty sum for the coming round.
-    pub(super) fn begin(&self, parameters: usize) -> Result<GaussianSum, PrivacyError> {
-        match &self.adaptive {
-            Some(adaptive) => adaptive.begin(parameters),
+    /// An empty sum for the round after the first `done`.
+    pub(super) fn begin(
+        &mut self,
+        parameters: usize,
+        done: u32,
+    ) -> Result<PrivateSum, PrivacyError> {
+        let sum = match &self.adaptive {
+            _ if self.plan.config().mechanism == Mechanism::CorrelatedGaussian => {
+                let correlated = match self.correlated.take() {
+                    Some(correlated) => correlated,
+                    None => Box::new(self.plan.correlated(parameters, done)?),
+                };
+                return Ok(PrivateSum::Correlated(correlated));
+            }
+            Some(adaptive) => adaptive.begin(parameters)?,
             None => GaussianSum::new(
                 parameters,
                 self.plan.config().clip,
                 self.plan.noise_multiplier(),
                 self.plan.expected_cohort(),
-            ),
+            )?,
+        };
+        Ok(PrivateSum::Independent(Box::new(sum)))
+    }
+
+    /// Draws the noise of a round that is over.
+    pub(super) fn replay(
+        &mut self,
+        parameters: usize,
+        source: NoiseSource,
+    ) -> Result<(), PrivacyError> {
+        let sum = self.begin(parameters, 0)?;
+        if let PrivateSum::Correlated(_) = sum {
+            self.source = Some(source);
+            self.release(sum)?;
         }
+        Ok(())
     }
 
     /// The noisy mean of a round that was committed.
-    pub(super) fn release(&mut self, sum: GaussianSum) -> Result<Vec<f32>, PrivacyError> {
+    pub(super) fn release(&mut self, sum: PrivateSum) -> Result<Vec<f32>, PrivacyError> {
         let Some(source) = &mut self.source else {
             return Err(PrivacyError::Unsupported(
                 "a sum cannot be released without a source of noise".to_owned(),
             ));
         };
-        match &mut self.adaptive {
-            Some(adaptive) => adaptive.release(sum, source),
-            None => Ok(sum.release(source)),
+        match (sum, &mut self.adaptive) {
+            (PrivateSum::Correlated(mut correlated), _) => {
+                let mean = correlated.release(source);
+                self.correlated = Some(correlated);
+                mean
+            }
+            (PrivateSum::Independent(sum), Some(adaptive)) => adaptive.release(*sum, source),
+            (PrivateSum::Independent(sum), None) => Ok(sum.release(source)),
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn statement(
 
 /// The loss of the holder that lost most, read in several ways.
 fn claim(privacy: &Privacy, clients: &[ClientClaim]) -> Result<Claim, PrivacyError> {
-    let question = privacy.plan.question();
+    let question = privacy.plan.fine_question();
     let worst = clients.first().map(|client| client.client.as_str());
     let events = privacy
         .by_holder()
@@ -98,7 +98,7 @@ fn client_claims(
     privacy: &Privacy,
     federation: &Federation,
 ) -> Result<Vec<ClientClaim>, PrivacyError> {
-    let question = privacy.plan.question();
+    let question = privacy.plan.fine_question();
     let mut known: Vec<(Event, f64)> = Vec::new();
     let mut claims = Vec::new();
     for (holder, event, steps) in privacy.by_holder() {
@@ -171,12 +171,24 @@ fn facts(privacy: &Privacy, rows: &[RoundRow]) -> MechanismFacts {
         clip,
         sampling_rate: rates.max_by(f64::total_cmp),
         steps: steps.unwrap_or(0),
-        participation: None,
+        participation: participation(privacy),
         discretisation: Some(
             "sums on an integer grid so fine that rounding adds at most 0.3 % to the sensitivity; the noise covers it"
                 .to_owned(),
         ),
     }
+}
+
+/// How often a client took part, where that is what the accounting rests on.
+fn participation(privacy: &Privacy) -> Option<String> {
+    let separation = match privacy.plan.config().mechanism {
+        Mechanism::CorrelatedGaussian => privacy.plan.separation(),
+        _ => return None,
+    };
+    Some(match separation {
+        1 => "every client in every round".to_owned(),
+        rounds => format!("each client once in {rounds} rounds, by turns"),
+    })
 }
 
 /// The sampling rate of the first sampled release within `event`.
@@ -234,7 +246,7 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
         );
     }
     match privacy.plan.config().mechanism {
-        Mechanism::CentralGaussian => {
+        Mechanism::CentralGaussian | Mechanism::CorrelatedGaussian => {
             assume(
                 Standing::Trusted,
                 "the server adds the noise and shows nobody the updates without it",
