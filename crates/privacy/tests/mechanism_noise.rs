@@ -65,7 +65,7 @@ fn a_step_over_an_empty_batch_is_noise_of_the_claimed_size() {
 #[test]
 fn two_releases_share_no_noise() {
     let mut source = NoiseSource::seeded([3; 32]);
-    let mut other = source.split();
+    let (mut other, mut third) = (source.split(), source.split());
     let release = |source: &mut NoiseSource| {
         GaussianSum::new(100_000, 1.0, 1.0, 1.0)
             .unwrap()
@@ -75,8 +75,9 @@ fn two_releases_share_no_noise() {
         release(&mut source),
         release(&mut source),
         release(&mut other),
+        release(&mut third),
     ];
-    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+    for (a, b) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
         let dot: f64 = all[a]
             .iter()
             .zip(&all[b])
