@@ -10,9 +10,11 @@
 //!
 //! The usual product of scaled deltas needs no second pass backward (Bu et al. 2023, arXiv 2210.00038, book-keeping). For a
 //! convolution it is a large part of a step, so that gradients which had to be computed for their norms are kept and not
-//! computed again, where writing and reading them costs less than the Gram matrices would. Nothing of size examples x
-//! parameters is made: linear layers hold nearly all parameters, and kernels that are kept are read at many positions, so
-//! that they are no larger than a few of the example's activations.
+//! computed again, where writing and reading them costs less than the Gram matrices would.
+//!
+//! Nothing of size examples x parameters is made: linear layers, which hold most parameters, keep nothing. What is kept of
+//! the models at the sizes they were made for is a third of the workspace at most (`cnn`: 52,096 of its 1,663,370 parameters
+//! an example).
 //!
 //! # Bounds
 //!
