@@ -397,7 +397,8 @@ fn noise_on_numbers_and_answers_agrees() {
             sensitivity: record.get("sensitivity") as u32,
         };
         let event = repeated(event, record.count());
-        record.meets(eps(&event, &on_the_grid(AddRemove, &record)), 1e-6);
+        // A loss of 0.6 is on the grid; the other rounds it up once more where 0.2 times 3 is above it.
+        record.is_bettered(eps(&event, &on_the_grid(AddRemove, &record)), 1.0 - 2e-4);
     }
     for record in records("discrete_gaussian_eps_pld", 12) {
         if record.get("q") < 1.0 {
@@ -423,10 +424,10 @@ fn noise_on_numbers_and_answers_agrees() {
         record.meets(found.unwrap().delta, 1e-9);
     }
     for record in records("randomized_response_eps_pld", 3) {
-        record.meets(
-            eps(&response(&record), &on_the_grid(ReplaceOne, &record)),
-            1e-6,
-        );
+        // The other rounds the losses up.
+        let found = eps(&response(&record), &on_the_grid(ReplaceOne, &record));
+        record.is_bettered(found, 1.0 - 1e-4);
+        assert!(found >= eps(&response(&record), &question(ReplaceOne, &record)));
     }
     for record in records("randomized_response_pure_eps", 3) {
         let question = Question::new(ReplaceOne, 1e-14);

@@ -224,32 +224,56 @@ fn factor(neighbouring: Neighbouring) -> f64 {
 /// A release after its checks.
 fn release(event: &Event, neighbouring: Neighbouring) -> Result<Part, PrivacyError> {
     let factor = factor(neighbouring);
-    let replaced = neighbouring == Neighbouring::ReplaceOne;
-    Ok(match *event {
+    match *event {
         Event::Gaussian { noise_multiplier } => {
-            gaussian(noise(noise_multiplier, "noise_multiplier")?, factor)
+            let sigma = noise(noise_multiplier, "noise_multiplier")?;
+            Ok(gaussian(sigma, factor))
         }
         Event::Correlated {
             noise_multiplier,
             matrix_sensitivity,
         } => {
-            let sensitivity = checked(
-                matrix_sensitivity,
-                "matrix_sensitivity",
-                "a finite number above 0",
-                |norm| norm > 0.0 && norm.is_finite(),
-            )?;
-            gaussian(
-                noise(noise_multiplier, "noise_multiplier")?,
-                factor * sensitivity,
-            )
+            let sigma = noise(noise_multiplier, "noise_multiplier")?;
+            Ok(gaussian(
+                sigma,
+                factor * norm(matrix_sensitivity, "matrix_sensitivity")?,
+            ))
         }
+        Event::Tree {
+            noise_multiplier,
+            leaves,
+            epochs,
+        } => tree(
+            noise(noise_multiplier, "noise_multiplier")?,
+            leaves,
+            epochs,
+            factor,
+        ),
+        Event::PoissonGaussian { .. }
+        | Event::TruncatedPoissonGaussian { .. }
+        | Event::FixedSizeGaussian { .. } => sampled(event, neighbouring),
+        Event::DistributedGaussian { .. } => distributed(event, factor),
+        Event::Laplace { .. }
+        | Event::PoissonLaplace { .. }
+        | Event::DiscreteGaussian { .. }
+        | Event::DiscreteLaplace { .. }
+        | Event::RandomisedResponse { .. } => of_one_number(event, neighbouring),
+        Event::NotPrivate { .. } | Event::Repeated { .. } | Event::Composed { .. } => {
+            Err(unsupported("an event of several is not a release"))
+        }
+    }
+}
+
+/// Gaussian noise on a sum over some of the units.
+fn sampled(event: &Event, neighbouring: Neighbouring) -> Result<Part, PrivacyError> {
+    let replaced = neighbouring == Neighbouring::ReplaceOne;
+    match *event {
         Event::PoissonGaussian {
             noise_multiplier,
             sampling_rate,
         } => {
             let sigma = noise(noise_multiplier, "noise_multiplier")?;
-            poisson(sigma, chance(sampling_rate)?, replaced)
+            Ok(poisson(sigma, chance(sampling_rate)?, replaced))
         }
         Event::TruncatedPoissonGaussian {
             noise_multiplier,
@@ -264,7 +288,7 @@ fn release(event: &Event, neighbouring: Neighbouring) -> Result<Part, PrivacyErr
                 population,
                 most,
                 neighbouring,
-            )?
+            )
         }
         Event::FixedSizeGaussian {
             noise_multiplier,
@@ -272,49 +296,48 @@ fn release(event: &Event, neighbouring: Neighbouring) -> Result<Part, PrivacyErr
             population,
         } => {
             let sigma = noise(noise_multiplier, "noise_multiplier")?;
-            fixed_size(sigma, sample, population, neighbouring)?
+            fixed_size(sigma, sample, population, neighbouring)
         }
-        Event::Laplace { scale } => laplace(noise(scale, "scale")? / factor, 1.0),
+        _ => Err(unsupported("not a Gaussian on a sample")),
+    }
+}
+
+/// Noise on a number or an answer.
+fn of_one_number(event: &Event, neighbouring: Neighbouring) -> Result<Part, PrivacyError> {
+    let factor = factor(neighbouring);
+    match *event {
+        Event::Laplace { scale } => Ok(laplace(noise(scale, "scale")? / factor, 1.0)),
         Event::PoissonLaplace {
             scale,
             sampling_rate,
         } => {
             let (scale, rate) = (noise(scale, "scale")?, chance(sampling_rate)?);
-            if replaced && rate < 1.0 {
+            if factor > 1.0 && rate < 1.0 {
                 return Err(unsupported(
                     "sampled Laplace noise has no accounting under replace-one: use zero-out or add-remove",
                 ));
             }
-            laplace(scale / factor, rate)
+            Ok(laplace(scale / factor, rate))
         }
         Event::DiscreteGaussian { sigma, sensitivity } => {
             let sensitivity = factor * whole(u64::from(sensitivity), "sensitivity", "at least 1")?;
-            match noise(sigma, "sigma")? {
+            Ok(match noise(sigma, "sigma")? {
                 0.0 => Part::Bare,
                 sigma => Part::Release(Release::DiscreteGaussian { sigma, sensitivity }),
-            }
+            })
         }
-        Event::DiscreteLaplace { rate, sensitivity } => {
-            discrete_laplace(rate, sensitivity, factor)?
-        }
+        Event::DiscreteLaplace { rate, sensitivity } => discrete_laplace(rate, sensitivity, factor),
         Event::RandomisedResponse {
             replaced,
             categories,
-        } => randomised(replaced, categories, neighbouring)?,
-        Event::DistributedGaussian { .. } => distributed(event, factor)?,
-        Event::Tree {
-            noise_multiplier,
-            leaves,
-            epochs,
-        } => tree(
-            noise(noise_multiplier, "noise_multiplier")?,
-            leaves,
-            epochs,
-            factor,
-        )?,
-        Event::NotPrivate { .. } | Event::Repeated { .. } | Event::Composed { .. } => {
-            return Err(unsupported("an event of several is not a release"));
-        }
+        } => randomised(replaced, categories, neighbouring),
+        _ => Err(unsupported("not noise on one number")),
+    }
+}
+
+fn norm(found: f64, name: &'static str) -> Result<f64, PrivacyError> {
+    checked(found, name, "a finite number above 0", |norm| {
+        norm > 0.0 && norm.is_finite()
     })
 }
 
@@ -476,11 +499,6 @@ fn distributed(event: &Event, factor: f64) -> Result<Part, PrivacyError> {
     let sigma = noise(sigma, "sigma")?;
     let number = whole(shares, "shares", "at least 1")?;
     let dimension = whole(dimension, "dimension", "at least 1")?;
-    let norm = |found, name| {
-        checked(found, name, "a finite number above 0", |norm| {
-            norm > 0.0 && norm.is_finite()
-        })
-    };
     let l2 = factor * norm(l2_sensitivity, "l2_sensitivity")?;
     let l1 = factor * norm(l1_sensitivity, "l1_sensitivity")?;
     let rate = chance(sampling_rate)?;

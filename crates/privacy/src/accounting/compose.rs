@@ -5,11 +5,14 @@
 //! bulk of what is transformed: rounding and the mass that wraps around are small beside delta, not beside 1, however
 //! small delta is. The product of many has few coefficients that are not 0, and nothing is transformed back.
 
-use std::f64::consts::PI;
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
+
+mod tail;
+
+use tail::{TURNS, Tail};
 
 use super::account::Release;
 use super::pair::Pair;
@@ -31,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn pair(&self, tail: f64) -> Option<Pair> {
+    pub(crate) fn pair(&self, tail: f64) -> Option<Pair> {
         match self {
             Self::Gaussian(mu) => Some(Pair::gaussian(*mu)),
             Self::Release(release) => Pair::of(release, tail),
@@ -81,6 +84,8 @@ impl From<NoPmf> for Obstacle {
 pub(crate) struct Answer {
     pub(crate) value: f64,
     pub(crate) slack: f64,
+    /// One more than by what the logarithm of delta falls there with epsilon; 0 where the answer is the least possible.
+    pub(crate) steepness: f64,
 }
 
 /// One release, tilted, and what of it adds up under composition.
@@ -342,239 +347,6 @@ impl Composition {
     }
 }
 
-/// Coefficients after which turning factors are computed anew.
-const TURNS: usize = 32;
-
-/// Sums over the losses above a place, without transforming back: `sum_j p_j e^(-rate h (j - place))` is a sum over the
-/// coefficients, each times a geometric series.
-struct Tail<'a> {
-    composition: &'a Composition,
-    low: i64,
-    high: i64,
-    norm: f64,
-    /// The coefficients times the series with rate theta, and with rate theta + 1.
-    series: Vec<[Complex<f64>; 2]>,
-    /// What the two series have too much, beyond the end of the window.
-    beyond: [f64; 2],
-}
-
-/// Sums over the losses above a place, in units of `e^(K(theta) - theta loss)` at the place.
-#[derive(Clone, Copy)]
-struct Above {
-    /// Of the masses.
-    mass: f64,
-    /// Of the masses times `e^(loss of the place - loss)`.
-    less: f64,
-}
-
-impl<'a> Tail<'a> {
-    fn new(composition: &'a Composition) -> Option<Self> {
-        let (low, high) = composition.window()?;
-        let Layout { step, theta, .. } = composition.layout;
-        let turn = 2.0 * PI / composition.points as f64;
-        let series = composition
-            .weighted()
-            .enumerate()
-            .map(|(k, (times, value))| {
-                let angle = turn * k as f64;
-                let (sine, cosine) = (libm::sin(angle), libm::cos(angle));
-                let half = libm::sin(0.5 * angle);
-                [theta, theta + 1.0].map(|rate| {
-                    // z / (1 - z) for z = e^(-rate h + i angle); with rate 0 the first has no limit, and its sum is not
-                    // over a series but over a circle.
-                    let shrink = exp(-rate * step);
-                    let below = Complex::new(
-                        -expm1(-rate * step) + 2.0 * shrink * half * half,
-                        -shrink * sine,
-                    );
-                    if below == Complex::new(0.0, 0.0) {
-                        return Complex::new(0.0, 0.0);
-                    }
-                    value * times * Complex::new(shrink * cosine, shrink * sine) / below
-                })
-            })
-            .collect();
-        let mut tail = Self {
-            composition,
-            low,
-            high,
-            norm: composition.norm(),
-            series,
-            beyond: [0.0; 2],
-        };
-        tail.beyond = tail.turned(high);
-        Some(tail)
-    }
-
-    /// The two sums of series with the turning factors of a place.
-    fn turned(&self, place: i64) -> [f64; 2] {
-        let points = self.composition.points as i64;
-        let offset = (place - self.composition.sums.centre as i64).rem_euclid(points);
-        let angle = |k: usize| {
-            let turns = (offset as u64 * k as u64) % points as u64;
-            2.0 * PI * turns as f64 / points as f64
-        };
-        let unit = |angle: f64| Complex::new(libm::cos(angle), libm::sin(angle));
-        let once = unit(angle(1));
-        let mut sums = [0.0; 2];
-        for (block, chunk) in self.series.chunks(TURNS).enumerate() {
-            let mut turn = unit(angle(block * TURNS));
-            for [first, second] in chunk {
-                sums[0] += first.re * turn.re - first.im * turn.im;
-                sums[1] += second.re * turn.re - second.im * turn.im;
-                turn *= once;
-            }
-        }
-        sums
-    }
-
-    /// Sums over the losses above a place of the window.
-    fn above(&self, place: i64) -> Above {
-        let Layout { step, theta, .. } = self.composition.layout;
-        let rest = (self.high - place) as f64 * step;
-        let [mass, less] = self.turned(place);
-        let (first, second) = (exp(-theta * rest), exp(-(theta + 1.0) * rest));
-        // Without tilt the coefficient of 0 counts the places instead.
-        let flat = if theta == 0.0 {
-            self.composition.product[0].re * (self.high - place) as f64
-                / self.composition.points as f64
-        } else {
-            0.0
-        };
-        Above {
-            mass: mass - first * self.beyond[0] + flat,
-            less: less - second * self.beyond[1],
-        }
-    }
-
-    /// What a chance in units of the scale at a place must leave for wrapped mass and for rounding.
-    fn slack(&self, place: i64) -> f64 {
-        let Layout { step, theta, .. } = self.composition.layout;
-        let count = (self.high - place) as f64;
-        // The squares of e^(-theta h m) for m from 1 to count.
-        let rate = 2.0 * theta * step;
-        let squares = if rate * count < 1e-9 {
-            count
-        } else {
-            (-expm1(-rate * count) / expm1(rate)).max(0.0)
-        };
-        OUTSIDE + 2.0 * self.composition.rounding() * self.norm * squares.sqrt()
-    }
-
-    /// Masses have these relative errors, which composition adds up.
-    fn relative(&self) -> f64 {
-        1.0 + 1e-12 * (self.composition.steps + 1.0)
-    }
-
-    fn ln_scale(&self, place: i64) -> f64 {
-        let Layout { step, theta, .. } = self.composition.layout;
-        self.composition.sums.ln_moment - theta * step * place as f64
-    }
-
-    /// An upper bound on delta at a place, and what of it is slack.
-    fn delta_at(&self, place: i64) -> (f64, f64) {
-        let above = self.above(place);
-        let scale = exp(self.ln_scale(place));
-        let found = (above.mass - above.less).max(0.0) * self.relative();
-        let slack = self.slack(place) * scale + self.composition.infinite();
-        (found * scale + slack, slack)
-    }
-
-    fn epsilon(&self, delta: f64) -> Option<Answer> {
-        let infinite = self.composition.infinite();
-        let unbounded = |slack| Answer {
-            value: f64::INFINITY,
-            slack,
-        };
-        if infinite >= delta {
-            return Some(unbounded(infinite));
-        }
-        let (mut low, mut high) = (self.low.max(0), self.high);
-        if low >= high {
-            return (self.low < 0).then_some(Answer {
-                value: 0.0,
-                slack: infinite,
-            });
-        }
-        let first = self.delta_at(low);
-        if first.0 <= delta {
-            // At a loss of 0 that is the answer; above it the answer may be lower than the window.
-            return (low == 0).then_some(Answer {
-                value: 0.0,
-                slack: first.1,
-            });
-        }
-        let last = self.delta_at(high);
-        if last.0 > delta {
-            return Some(unbounded(last.1));
-        }
-        let height = |found: f64| ln(found / delta).clamp(-700.0, 700.0);
-        let (mut of_low, mut of_high) = (height(first.0), height(last.0));
-        // The logarithm of delta is nearly straight: regula falsi, with a bisection now and then.
-        for round in 0..200 {
-            if high - low <= 1 {
-                break;
-            }
-            let share = if round % 3 == 2 {
-                0.5
-            } else {
-                of_low / (of_low - of_high)
-            };
-            let middle = low + ((high - low) as f64 * share).round() as i64;
-            let middle = middle.clamp(low + 1, high - 1);
-            let found = height(self.delta_at(middle).0);
-            if found > 0.0 {
-                (low, of_low) = (middle, found);
-            } else {
-                (high, of_high) = (middle, found);
-            }
-        }
-        Some(self.between(low, delta))
-    }
-
-    /// Epsilon between a place, where delta is too large, and the next.
-    fn between(&self, place: i64, delta: f64) -> Answer {
-        let step = self.composition.layout.step;
-        let above = self.above(place);
-        let scale = exp(self.ln_scale(place));
-        let infinite = self.composition.infinite();
-        let slack = self.slack(place);
-        let wanted = ((delta - infinite) / scale - slack) / self.relative();
-        let rise = ln((above.mass - wanted) / above.less);
-        let rise = if rise.is_nan() {
-            step
-        } else {
-            rise.clamp(0.0, step)
-        };
-        Answer {
-            value: place as f64 * step + rise,
-            slack: slack * scale + infinite,
-        }
-    }
-
-    fn delta(&self, epsilon: f64) -> Option<Answer> {
-        let step = self.composition.layout.step;
-        let place = (epsilon / step).floor();
-        if place >= self.high as f64 {
-            let (value, slack) = self.delta_at(self.high);
-            return Some(Answer { value, slack });
-        }
-        let place = place as i64;
-        if place < self.low {
-            return None;
-        }
-        let above = self.above(place);
-        let scale = exp(self.ln_scale(place));
-        let part = exp(epsilon - place as f64 * step);
-        let found = (above.mass - part * above.less).max(0.0) * self.relative();
-        let slack = self.slack(place) * scale + self.composition.infinite();
-        Some(Answer {
-            value: (found * scale + slack).min(1.0),
-            slack,
-        })
-    }
-}
-
 impl Tilted {
     /// Where its mean is on the grid.
     fn centre(&self, step: f64) -> i64 {
@@ -626,22 +398,27 @@ fn exponents(parts: &[(f64, Tilted)], step: f64) -> Exponents {
     }
 }
 
-/// Where a function is about least, from powers of two times a guess and a parabola through the best three.
+/// Where a function is about least: powers of two from a guess, which a heavy tail makes far too large, then halfway
+/// between them.
 fn least(guess: f64, width: &dyn Fn(f64) -> f64) -> f64 {
     let mut best = (guess, width(guess));
-    for factor in [0.5_f64, 2.0] {
-        let mut s = best.0 * factor;
-        for _ in 0..12 {
-            let found = width(s);
-            if found >= best.1 {
+    for _ in 0..60 {
+        if best.1 < f64::INFINITY {
+            break;
+        }
+        best = (0.5 * best.0, width(0.5 * best.0));
+    }
+    for factor in [0.5, 2.0] {
+        loop {
+            let next = (factor * best.0, width(factor * best.0));
+            if next.1 >= best.1 {
                 break;
             }
-            best = (s, found);
-            s *= factor;
+            best = next;
         }
     }
-    let (left, right) = (width(best.0 * 0.7), width(best.0 * 1.4));
-    [(best.0 * 0.7, left), (best.0 * 1.4, right)]
+    let between = [0.7, 1.4].map(|factor| (factor * best.0, width(factor * best.0)));
+    between
         .into_iter()
         .fold(
             best,

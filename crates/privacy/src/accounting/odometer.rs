@@ -113,8 +113,8 @@ impl Odometer {
             .as_ref()
             .and_then(|kept| kept.epsilon(self.question.delta));
         match answer {
-            Some(epsilon) if epsilon.is_finite() => Ok(epsilon),
-            _ => {
+            Some(epsilon) => Ok(epsilon),
+            None => {
                 self.kept = None;
                 Ok(query::epsilon_of(account, &self.question)?.epsilon)
             }
@@ -179,14 +179,6 @@ impl Odometer {
             room: steps.saturating_mul(ROOM),
         }))
     }
-
-    /// By how much [`Self::epsilon`] may lie above the true value because of the grid of the kept composition; `None` if
-    /// there is none, and the answer comes from elsewhere.
-    pub fn error(&self) -> Option<f64> {
-        self.kept
-            .as_ref()
-            .map(|kept| kept.grid.error(kept.steps as f64))
-    }
 }
 
 /// A composition of what was spent, with room for more.
@@ -200,13 +192,17 @@ fn start(room: &[Part], spent: &[Part], layout: &Layout) -> Result<Composition, 
 }
 
 impl Kept {
-    /// The larger epsilon of the two orders.
+    /// The larger epsilon of the two orders; `None` if the grid is too wide for it or its window too small.
     fn epsilon(&self, delta: f64) -> Option<f64> {
-        let removed = self.removed.epsilon(delta)?.value;
-        match &self.added {
-            Some(added) => Some(removed.max(added.epsilon(delta)?.value)),
-            None => Some(removed),
+        let mut answer = self.removed.epsilon(delta)?;
+        if let Some(added) = &self.added {
+            let other = added.epsilon(delta)?;
+            if other.value > answer.value {
+                answer = other;
+            }
         }
+        let error = self.grid.error(self.steps as f64, answer.steepness);
+        (answer.value.is_finite() && error <= 2.0 * self.grid.wanted).then_some(answer.value)
     }
 
     /// Composes with a release; false if it does not fit the grid.

@@ -586,6 +586,32 @@ mod tests {
     }
 
     #[test]
+    fn one_step_is_its_own_hockey_stick_in_both_orders() {
+        // mpmath 1.4.1, quadrature: sigma, rate, epsilon, removed, added.
+        for (sigma, rate, epsilon, removed, added) in [
+            (1.0, 0.01, 0.5, 2.214_519_013_153_061_6e-7, 0.0),
+            (
+                1.0,
+                0.01,
+                0.005,
+                0.002_635_150_845_899_187,
+                0.000_963_144_335_305_304_8,
+            ),
+            (
+                2.0,
+                0.5,
+                0.2,
+                0.039_826_883_314_942_81,
+                0.023_997_540_358_646_475,
+            ),
+        ] {
+            let pair = Pair::Sampled(Sampled { sigma, rate });
+            assert!((pair.delta(epsilon, false) - removed).abs() <= 1e-12 * removed);
+            assert!((pair.delta(epsilon, true) - added).abs() <= 1e-12);
+        }
+    }
+
+    #[test]
     fn tails_are_as_small_as_asked() {
         let pair = Sampled {
             sigma: 1.4,
