@@ -117,11 +117,42 @@ fn the_two_orders_meet_without_sampling_and_part_with_it() {
     assert_eq!(pld.accountant, Accountant::Pld);
     assert!(pld.epsilon >= eps(&gaussian(1.5), 1e-5));
     assert_eq!(pld.side, Some(Side::Remove));
+    let pure = times(Event::Laplace { scale: 4.0 }, 5);
     let symmetric = epsilon(
-        &times(Event::Laplace { scale: 4.0 }, 5),
-        &Question::new(AddRemove, 1e-5),
+        &pure,
+        &Question {
+            accountant: Some(Accountant::Pld),
+            ..Question::new(AddRemove, 1e-5)
+        },
     );
     assert_eq!(symmetric.unwrap().side, Some(Side::Both));
+}
+
+#[test]
+fn grids_of_any_step_agree() {
+    // Losses with most of their mass at the very top, where orders are without limit, and at the very bottom.
+    let laplace = times(Event::Laplace { scale: 4.0 }, 5);
+    let rare = times(sampled(0.5, 1e-4), 50);
+    for (event, truth) in [(laplace, 1.249_68), (rare, f64::NAN)] {
+        let ask = |step| {
+            let question = Question {
+                accountant: Some(Accountant::Pld),
+                step: Some(step),
+                ..Question::new(AddRemove, 1e-5)
+            };
+            epsilon(&event, &question).unwrap()
+        };
+        let finest = ask(2e-5);
+        assert!(truth.is_nan() || (finest.epsilon - truth).abs() < 1e-5);
+        for step in [1e-2, 1e-3, 3e-4, 1e-4, 5e-5] {
+            let found = ask(step);
+            assert!(
+                found.epsilon >= finest.epsilon - 1e-7,
+                "{found:?} {finest:?}"
+            );
+            assert!(found.epsilon <= finest.epsilon + found.certified_error.unwrap() + 1e-7);
+        }
+    }
 }
 
 #[test]
