@@ -225,16 +225,11 @@ impl PrivacyPlan {
                 noise_multiplier,
                 sampling_rate: self.federation.fraction,
             },
-            // The uniform subset amplifies only what it hides: who was exchanged for whom.
-            Sampling::Fixed
-                if cohort < self.clients && self.neighbouring() == Neighbouring::ReplaceOne =>
-            {
-                Event::FixedSizeGaussian {
-                    noise_multiplier,
-                    sample: cohort.into(),
-                    population: self.clients.into(),
-                }
-            }
+            Sampling::Fixed if cohort < self.clients => Event::FixedSizeGaussian {
+                noise_multiplier,
+                sample: cohort.into(),
+                population: self.clients.into(),
+            },
             _ => Event::Gaussian { noise_multiplier },
         })
     }

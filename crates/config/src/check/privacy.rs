@@ -111,13 +111,11 @@ impl Checks {
                 "federation.fraction",
                 "correlated-gaussian lets privacy.separation groups take turns, each whole: leave it out",
             ),
-            (_, Sampling::Fixed)
-                if federation.fraction < 1.0 && privacy.neighbouring() != Neighbouring::ReplaceOne =>
+            (Mechanism::CentralGaussian, Sampling::Fixed) if federation.fraction < 1.0 =>
             {
                 self.warn(
                     "federation.sampling",
-                    "a cohort of fixed size is accounted as if every client took part in every round; with \"poisson\" the \
-                     same noise costs less",
+                    "a cohort of fixed size has no tight accounting; with \"poisson\" the same noise costs less",
                 );
             }
             _ => {}
