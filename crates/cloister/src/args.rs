@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Make one vector of many by a robust rule: NumPy files in and out
     Aggregate(Box<AggregateArgs>),
+    /// Reckon with differential privacy
+    #[command(subcommand)]
+    Privacy(PrivacyCommand),
     /// Measure this machine: the figures that the docs quote
     Bench(BenchArgs),
 }
@@ -283,6 +286,117 @@ pub(crate) struct RuleArgs {
     /// Standard deviation of the noise of norm-clipping (0) and flame (0.001 of the clipping norm)
     #[arg(long, value_name = "SD")]
     pub(crate) noise: Option<f64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PrivacyCommand {
+    /// Epsilon of releases with noise
+    Epsilon(PrivacyEpsilonArgs),
+    /// The least noise that keeps within an epsilon
+    Noise(PrivacyNoiseArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyEpsilonArgs {
+    /// Standard deviation of Gaussian noise over the clipping norm
+    #[arg(long, value_name = "S", required_unless_present_any = ["event", "events"], allow_negative_numbers = true)]
+    pub(crate) noise_multiplier: Option<f64>,
+    /// Chance of each unit to take part in a step, independently of others; 1 is no sampling
+    #[arg(
+        long,
+        value_name = "Q",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) sampling_rate: f64,
+    /// Steps, each with noise of its own
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    pub(crate) steps: u64,
+    #[command(flatten)]
+    pub(crate) events: PrivacyEventArgs,
+    #[command(flatten)]
+    pub(crate) question: PrivacyQuestionArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyNoiseArgs {
+    /// The epsilon to keep within
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    pub(crate) epsilon: f64,
+    /// Chance of each unit to take part in a step, independently of others; 1 is no sampling
+    #[arg(
+        long,
+        value_name = "Q",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) sampling_rate: f64,
+    /// Steps, each with noise of its own
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    pub(crate) steps: u64,
+    #[command(flatten)]
+    pub(crate) events: PrivacyEventArgs,
+    #[command(flatten)]
+    pub(crate) question: PrivacyQuestionArgs,
+}
+
+/// Releases of any kind.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyEventArgs {
+    /// A further release, as in "noise-multiplier=1.0,sampling-rate=0.01,steps=500" or
+    /// "kind=laplace,scale=10"; may be given several times
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub(crate) event: Vec<String>,
+    /// Further releases: a TOML file of [[event]] tables with the same keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+/// At which delta, for whom and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyQuestionArgs {
+    /// The chance with which the loss may be larger than epsilon; well below one in the number of units
+    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    pub(crate) delta: f64,
+    /// Which data sets count as neighbours; epsilons of different relations must not be compared
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) neighbouring: NeighbouringArg,
+    /// Privacy-loss distributions or Rényi divergences [default: the better, closed forms where there are]
+    #[arg(long, value_enum)]
+    pub(crate) accountant: Option<AccountantArg>,
+    /// How far epsilon may be above the true one, relative where that is below 1
+    #[arg(
+        long,
+        value_name = "E",
+        default_value_t = 1e-3,
+        allow_negative_numbers = true
+    )]
+    pub(crate) error: f64,
+    /// Step of the grid of privacy losses [default: found from the error]
+    #[arg(long, value_name = "H", allow_negative_numbers = true)]
+    pub(crate) grid_step: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NeighbouringArg {
+    /// One unit more or less
+    #[default]
+    AddRemove,
+    /// One unit exchanged for any other: twice the distance
+    ReplaceOne,
+    /// One unit blanked, as federations have it
+    ZeroOut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccountantArg {
+    /// Privacy-loss distributions
+    Pld,
+    /// Rényi divergences
+    Rdp,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,11 +6,12 @@ use serde::Serialize;
 mod aggregate;
 mod clock;
 mod dp_sgd;
+mod privacy;
 mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 4] = [
+pub(crate) const NAMES: [(&str, &str); 5] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -26,6 +27,10 @@ pub(crate) const NAMES: [(&str, &str); 4] = [
     (
         "dp-sgd",
         "milliseconds of a training step with clipped per-example gradients, and with noise",
+    ),
+    (
+        "privacy",
+        "milliseconds of questions to the accountants, beside their targets",
     ),
 ];
 
@@ -43,6 +48,8 @@ pub(crate) struct Report {
     aggregate: Vec<aggregate::Row>,
     #[serde(rename = "dp-sgd", skip_serializing_if = "Vec::is_empty")]
     dp_sgd: Vec<dp_sgd::Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    privacy: Vec<privacy::Row>,
 }
 
 /// Runs the named benches, or all; `quick` leaves out cases that take long or much memory.
@@ -76,6 +83,9 @@ pub(crate) fn run(names: &[String], quick: bool) -> Result<Report> {
     }
     if wanted("dp-sgd") {
         report.dp_sgd = dp_sgd::measure(quick)?;
+    }
+    if wanted("privacy") {
+        report.privacy = privacy::measure(quick)?;
     }
     Ok(report)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod data;
 mod evaluate;
+mod privacy;
 mod progress;
 mod report;
 mod simulate;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Data(command) => data::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Aggregate(args) => aggregate::run(&args),
+        Command::Privacy(command) => privacy::run(&command),
         Command::Bench(args) => bench::run(&args),
     }
 }
