@@ -294,6 +294,18 @@ pub(crate) enum PrivacyCommand {
     Epsilon(PrivacyEpsilonArgs),
     /// The least noise that keeps within an epsilon
     Noise(PrivacyNoiseArgs),
+    /// What a run promises, and whether its ledger bears it out
+    Statement(PrivacyStatementArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyStatementArgs {
+    /// The run folder
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

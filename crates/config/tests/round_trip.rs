@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep, parse, schema};
 use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
 use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
+use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
 use cloister_protocol::{
     FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
 };
@@ -412,6 +413,60 @@ fn attack() -> impl Strategy<Value = AttackConfig> {
         )
 }
 
+fn privacy() -> impl Strategy<Value = PrivacyConfig> {
+    let choices = (
+        select(vec![
+            Mechanism::CentralGaussian,
+            Mechanism::CorrelatedGaussian,
+            Mechanism::LocalGaussian,
+            Mechanism::DpSgd,
+        ]),
+        select(vec![NoiseOrigin::System, NoiseOrigin::Seeded]),
+        option::of(1e-3..100.0),
+        1e-3..100.0,
+    );
+    let adaptive = (0.01..0.99, 0.01..1.0, option::of(0.1..100.0)).prop_map(
+        |(quantile, rate, count_noise)| AdaptiveClipConfig {
+            quantile,
+            rate,
+            count_noise,
+        },
+    );
+    let counts = (
+        option::of(1u32..100),
+        option::of(1u32..100),
+        option::of(select(vec![Correlation::Blt, Correlation::Tree])),
+    );
+    (
+        choices,
+        1e-12..0.5,
+        1e-3..100.0,
+        option::of(adaptive),
+        counts,
+    )
+        .prop_map(
+            |((mechanism, noise, epsilon, multiplier), delta, clip, adaptive, counts)| {
+                PrivacyConfig {
+                    mechanism,
+                    unit: Some(mechanism.unit()),
+                    noise_multiplier: Some(multiplier),
+                    epsilon,
+                    delta,
+                    clip,
+                    adaptive_clip: adaptive.filter(|_| mechanism == Mechanism::CentralGaussian),
+                    noise,
+                    neighbouring: None,
+                    max_batch: None,
+                    separation: counts.0,
+                    correlation: counts.2,
+                    bands: counts.1,
+                    bits: None,
+                    honest: None,
+                }
+            },
+        )
+}
+
 fn experiment() -> impl Strategy<Value = Experiment> {
     let small = (
         "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}",
@@ -423,6 +478,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
         ]),
         aggregation(),
         option::of(attack()),
+        option::of(privacy()),
         (1u32..=u32::MAX, any::<bool>()),
     );
     let tables = (
@@ -436,10 +492,10 @@ fn experiment() -> impl Strategy<Value = Experiment> {
     );
     (small, tables).prop_map(
         |(
-            (name, seed, baselines, aggregation, attack, evaluate),
+            (name, seed, baselines, aggregation, attack, privacy, evaluate),
             (data, federation, model, train, server, faults, sweep),
         )| {
-            Experiment {
+            let mut experiment = Experiment {
                 name,
                 seed,
                 baselines,
@@ -449,6 +505,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 train,
                 server,
                 aggregation,
+                privacy,
                 attack,
                 faults,
                 evaluate: Evaluate {
@@ -456,7 +513,12 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                     clients: evaluate.1,
                 },
                 sweep,
+            };
+            // Not every mechanism goes with every rule and cohort.
+            if experiment.check().is_err() {
+                experiment.privacy = None;
             }
+            experiment
         },
     )
 }

@@ -289,3 +289,26 @@ fn a_private_run_does_not_go_on_without_its_ledger() {
     assert_eq!(summary.rounds, 4);
     assert!(Ledger::read(&path).unwrap().entries().len() >= 4);
 }
+
+/// The tutorials' experiment in short, on bundled digits: private training learns, and more budget helps. One seed, so that
+/// the figures are fixed.
+#[test]
+fn private_training_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let accuracy = |epsilon: f64| {
+        let mut experiment = experiment(&dp_sgd(&format!(
+            ", epsilon = {epsilon}, noise = \"seeded\""
+        )));
+        experiment.data.partition = toml::from_str("kind = \"iid\"").unwrap();
+        experiment.federation.rounds = 15;
+        let out = folder.path().join(format!("{epsilon}"));
+        go(&experiment, &options(&out, 2))
+            .summary
+            .unwrap()
+            .final_
+            .accuracy
+            .unwrap()
+    };
+    let (little, much) = (accuracy(0.5), accuracy(10.0));
+    assert!(much > 0.75 && much > little + 0.1, "{little}, {much}");
+}

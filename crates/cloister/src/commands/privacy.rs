@@ -1,5 +1,7 @@
 //! `cloister privacy`
 
+mod statement;
+
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -21,6 +23,7 @@ pub(crate) fn run(command: &PrivacyCommand) -> Result<()> {
     match command {
         PrivacyCommand::Epsilon(args) => say_epsilon(args),
         PrivacyCommand::Noise(args) => say_noise(args),
+        PrivacyCommand::Statement(args) => statement::statement(&args.run, args.json),
     }
 }
 
