@@ -30,19 +30,19 @@ fn numbers_out_of_their_ranges() {
         ),
         (
             ", epsilon = -1.0",
-            "a.toml:4:61: privacy.epsilon: must be finite and above 0, found -1",
+            "a.toml:4:59: privacy.epsilon: must be finite and above 0, found -1",
         ),
         (
             ", epsilon = nan",
-            "a.toml:4:61: privacy.epsilon: must be finite and above 0, found NaN",
+            "a.toml:4:59: privacy.epsilon: must be finite and above 0, found NaN",
         ),
         (
             ", noise_multiplier = 0.0",
-            "a.toml:4:61: privacy.noise_multiplier: must be finite and above 0, found 0",
+            "a.toml:4:59: privacy.noise_multiplier: must be finite and above 0, found 0",
         ),
         (
             ", epsilon = 1.0, clip = 0",
-            "a.toml:4:76: privacy.clip: must be finite and above 0, found 0",
+            "a.toml:4:74: privacy.clip: must be finite and above 0, found 0",
         ),
     ] {
         says(&privacy("central-gaussian", more), expected);
@@ -79,7 +79,7 @@ fn what_has_no_accounting() {
             "central-gaussian",
             ", epsilon = 1.0, neighbouring = \"add-remove\"",
         ),
-        "a.toml:4:76: privacy.neighbouring: a cohort of fixed size says how many clients there are: use zero-out, or \
+        "a.toml:4:74: privacy.neighbouring: a cohort of fixed size says how many clients there are: use zero-out, or \
          federation.sampling = \"poisson\"",
     );
     says(
@@ -91,7 +91,7 @@ fn what_has_no_accounting() {
     );
     says(
         &privacy("dp-sgd", ", epsilon = 1.0, unit = \"client\""),
-        "a.toml:4:66: privacy.unit: dp-sgd protects examples, not clients",
+        "a.toml:4:64: privacy.unit: dp-sgd protects examples, not clients",
     );
     says(
         &privacy("distributed-discrete-gaussian", ", epsilon = 1.0"),
