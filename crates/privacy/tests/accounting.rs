@@ -156,6 +156,34 @@ fn grids_of_any_step_agree() {
 }
 
 #[test]
+fn tiny_losses_keep_their_digits() {
+    // A million losses of 1e-7 each: what is left of a likelihood ratio beside 1 must not be lost in it.
+    for neighbouring in [AddRemove, ReplaceOne] {
+        let ask = |step| {
+            let question = Question {
+                step: Some(step),
+                accountant: Some(Accountant::Pld),
+                ..Question::new(neighbouring, 1e-12)
+            };
+            epsilon(&times(sampled(100.0, 1e-6), 1_000_000), &question).unwrap()
+        };
+        let finest = ask(1e-9);
+        assert!(
+            finest.epsilon > 4.8e-5 && finest.epsilon < 1.1e-4,
+            "{finest:?}"
+        );
+        for step in [3e-9, 1e-8, 3e-8] {
+            let found = ask(step);
+            let above = found.epsilon - finest.epsilon;
+            assert!(
+                (0.0..=found.certified_error.unwrap()).contains(&above),
+                "{found:?} {finest:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn adding_can_cost_more_than_removing() {
     // One step at a small epsilon: the hockey stick of one order or the other is longer.
     let laplace = Event::PoissonLaplace {

@@ -500,10 +500,10 @@ fn calibration_agrees() {
             let plan = |sigma: f64| phase(sigma, record.get("q"), record.count());
             let wanted = record.get("eps");
             let found = noise_multiplier(wanted, &question, &plan).unwrap();
-            // Four digits rounded up are up to 0.1 % more. Without sampling ours has no error of a grid, and closed forms
-            // beat Rényi divergences.
+            // Four digits rounded up are up to 0.1 % more. Ours is on a finer grid, of which ten thousand steps are worth 1e-4;
+            // without sampling it has no grid, and closed forms beat Rényi divergences.
             let least = match accountant {
-                None if record.get("q") < 1.0 => 1.0 - 1e-5,
+                None if record.get("q") < 1.0 => 1.0 - 1e-4,
                 _ => 0.92,
             };
             let ratio = found / record.value();

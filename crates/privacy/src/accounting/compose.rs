@@ -86,6 +86,8 @@ pub(crate) struct Answer {
     pub(crate) slack: f64,
     /// One more than by what the logarithm of delta falls there with epsilon; 0 where the answer is the least possible.
     pub(crate) steepness: f64,
+    /// About what the slack has added to epsilon.
+    pub(crate) slack_epsilon: f64,
 }
 
 /// One release, tilted, and what of it adds up under composition.

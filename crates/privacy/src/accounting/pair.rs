@@ -15,7 +15,7 @@ const LARGEST_LOSS: f64 = 600.0;
 
 /// A pair with densities.
 pub(crate) trait Density {
-    /// The densities of P and Q.
+    /// The density of Q, and `P/Q - 1`.
     fn at(&self, x: f64) -> (f64, f64);
     /// The loss at a point.
     fn loss(&self, x: f64) -> f64;
@@ -29,12 +29,13 @@ pub(crate) trait Density {
     fn below(&self, x: f64) -> (f64, f64);
     /// The masses of P and Q above a point.
     fn above(&self, x: f64) -> (f64, f64);
-    /// The integrals of `above Q - P` and of `P - below Q` over an interval at whose ends P/Q is `below` and `above`.
-    fn split(&self, ends: (f64, f64), ratios: (f64, f64)) -> (f64, f64)
+    /// The integrals of `(1 + above) Q - P` and of `P - (1 + below) Q` over an interval. Of ratios only what they are more
+    /// than 1 is at hand: differences of ratios keep their digits where all losses are small.
+    fn split(&self, ends: (f64, f64), excesses: (f64, f64)) -> (f64, f64)
     where
         Self: Sized,
     {
-        split(self, ends, ratios)
+        split(self, ends, excesses)
     }
     /// Points with mass of their own: P's mass and the loss.
     fn atoms(&self) -> Vec<Atom> {
@@ -66,9 +67,9 @@ fn split(pair: &impl Density, (left, right): (f64, f64), (below, above): (f64, f
     for piece in 0..pieces as usize {
         let middle = left + half * (2 * piece + 1) as f64;
         for (node, weight) in NODES {
-            let (p, q) = pair.at(middle + half * node);
-            down += weight * (above * q - p);
-            up += weight * (p - below * q);
+            let (q, excess) = pair.at(middle + half * node);
+            down += weight * q * (above - excess);
+            up += weight * q * (excess - below);
         }
     }
     (down * half, up * half)
@@ -114,9 +115,8 @@ fn density(x: f64, sigma: f64) -> f64 {
 
 impl Density for Sampled {
     fn at(&self, x: f64) -> (f64, f64) {
-        let q = density(x, self.sigma);
-        let ratio = 1.0 - self.rate + self.rate * exp(self.exponent(x));
-        (q * ratio, q)
+        let excess = self.rate * expm1(self.exponent(x));
+        (density(x, self.sigma), excess)
     }
 
     fn loss(&self, x: f64) -> f64 {
@@ -153,13 +153,14 @@ impl Density for Sampled {
         }
         let node = half * FRAC_1_SQRT_3;
         let q = density(middle, self.sigma) * (1.0 - 0.5 * node * node / variance);
-        let at_middle = self.rate * exp(self.exponent(middle));
+        let at_middle = expm1(self.exponent(middle));
         let (mut down, mut up) = (0.0, 0.0);
         for offset in [-node, node] {
             let q = q * (1.0 + small_expm1(-middle * offset / variance));
-            let ratio = 1.0 - self.rate + at_middle * (1.0 + small_expm1(offset / variance));
-            down += q * (above - ratio);
-            up += q * (ratio - below);
+            let more = (1.0 + at_middle) * small_expm1(offset / variance);
+            let excess = self.rate * (at_middle + more);
+            down += q * (above - excess);
+            up += q * (excess - below);
         }
         (down * half, up * half)
     }
@@ -204,7 +205,10 @@ impl Replaced {
 
 impl Density for Replaced {
     fn at(&self, x: f64) -> (f64, f64) {
-        (self.half().at(x).0, self.half().at(-x).0)
+        let (density, excess) = self.half().at(x);
+        let (_, mirrored) = self.half().at(-x);
+        let ratio = 1.0 + mirrored;
+        (density * ratio, (excess - mirrored) / ratio)
     }
 
     fn loss(&self, x: f64) -> f64 {
@@ -255,10 +259,6 @@ pub(crate) struct SampledLaplace {
 }
 
 impl SampledLaplace {
-    fn ratio(&self, x: f64) -> f64 {
-        1.0 - self.rate + self.rate * exp((2.0 * x - 1.0) / self.scale)
-    }
-
     /// The masses of P and Q up to a point in [0, 1], without rounding away what is near 0.
     fn inside(&self, x: f64) -> (f64, f64) {
         let b = self.scale;
@@ -271,7 +271,7 @@ impl SampledLaplace {
 impl Density for SampledLaplace {
     fn at(&self, x: f64) -> (f64, f64) {
         let q = exp(-x / self.scale) / (2.0 * self.scale);
-        (q * self.ratio(x), q)
+        (q, self.rate * expm1((2.0 * x - 1.0) / self.scale))
     }
 
     fn loss(&self, x: f64) -> f64 {

@@ -51,7 +51,12 @@ pub(crate) fn discretise(
         down: 1.0 / expm1(step),
     };
     grid.pair(pair, 1.0)?;
-    let (first, mass) = trimmed(grid.first, grid.mass);
+    let (first, mut mass) = trimmed(grid.first, grid.mass);
+    // What rounding has taken in all is given back.
+    let rounded = (1.0 - grid.lost.0) / mass.iter().sum::<f64>();
+    if rounded > 1.0 {
+        mass.iter_mut().for_each(|mass| *mass *= rounded);
+    }
     Ok(LossPmf {
         step,
         first,
@@ -165,7 +170,7 @@ impl Grid {
         }
         let (cell, last) = self.reserve(pair.loss(low), pair.loss(high))?;
         let mut left = low;
-        let mut here = exp(cell as f64 * self.step);
+        let mut here = expm1(cell as f64 * self.step);
         for cell in cell..=last {
             let end = (cell + 1) as f64 * self.step;
             let right = if cell == last {
@@ -173,7 +178,7 @@ impl Grid {
             } else {
                 pair.point(end).clamp(left, high)
             };
-            let next = exp(end);
+            let next = expm1(end);
             let (down, up) = pair.split((left, right), (here, next));
             let at = (cell - self.first) as usize;
             self.mass[at] += weight * (down * self.down).max(0.0);

@@ -17,6 +17,10 @@ const MOST_POINTS: usize = 1 << 21;
 const MOST_POINTS_ASKED: usize = 1 << 23;
 /// Parts whose own answer a composition's is compared with.
 const MOST_CHECKED: usize = 16;
+/// Orders from here on may not be the best, but the largest that Rényi curves are followed to.
+const CAPPED_ORDER: f64 = 3000.0;
+/// Rounding of the logarithm of a moment.
+const ROUNDING: f64 = 1e-13;
 /// How often a grid is made finer.
 const MOST_TRIES: u32 = 3;
 /// A grid as wide as this says nothing any more.
@@ -299,6 +303,8 @@ pub(super) struct Grid {
     pub(super) wanted: f64,
     /// Whether the step was asked for.
     pub(super) fixed: bool,
+    /// Whether it had to be made wider.
+    pub(super) widened: bool,
 }
 
 impl Grid {
@@ -332,6 +338,7 @@ impl Grid {
             },
             wanted,
             fixed: question.step.is_some(),
+            widened: false,
         }
     }
 
@@ -344,7 +351,8 @@ impl Grid {
 
     /// Makes the grid finer if an answer's error is larger than wanted, and not as asked for; says whether.
     fn refine(&mut self, error: f64) -> bool {
-        let refine = !self.fixed && error > 1.01 * self.wanted && error.is_finite();
+        let refine =
+            !self.fixed && !self.widened && error > 1.01 * self.wanted && error.is_finite();
         if refine {
             self.layout.step *= (self.wanted / error).sqrt() * 0.98;
         }
@@ -365,7 +373,10 @@ impl Grid {
                         self.layout.step
                     )));
                 }
-                Err(Obstacle::TooFine(factor)) => self.layout.step *= 1.02 * factor,
+                Err(Obstacle::TooFine(factor)) => {
+                    self.layout.step *= 1.02 * factor;
+                    self.widened = true;
+                }
                 Err(Obstacle::Hidden) if self.layout.theta == 0.0 => return Ok(None),
                 Err(Obstacle::Hidden) if self.layout.theta < 1e-3 => self.layout.theta = 0.0,
                 Err(Obstacle::Hidden) => self.layout.theta *= 0.5,
@@ -459,10 +470,45 @@ fn bound_swapped(parts: &[Part], order: f64, asked: Asked) -> f64 {
             let theta = factor * (order - 1.0);
             let moments = parts
                 .iter()
-                .map(|(_, pmf, count)| *count as f64 * pmf.ln_moment(-1.0 - theta));
+                .map(|(_, pmf, count)| *count as f64 * (pmf.ln_moment(-1.0 - theta) + ROUNDING));
             asked.by_moment(1.0 + theta, moments.sum(), infinite)
         })
         .fold(f64::INFINITY, f64::min)
+}
+
+/// The best order of losses on a grid, from where the curves of samples are not followed any more.
+fn better_order(
+    parts: &[(Kind, u64)],
+    grid: &mut Grid,
+    start: Optimum,
+    asked: Asked,
+) -> Result<Option<Optimum>, PrivacyError> {
+    let limit = 0.5 / grid.layout.step;
+    grid.settle(|layout| {
+        let parts = all_losses(parts, layout)?;
+        let infinite: f64 = parts
+            .iter()
+            .map(|(_, pmf, count)| pmf.infinite * *count as f64)
+            .sum();
+        let at = |order: f64| {
+            let moments = parts
+                .iter()
+                .map(|(_, pmf, count)| *count as f64 * pmf.ln_moment(order - 1.0));
+            Optimum {
+                value: asked.by_moment(order, moments.sum(), infinite),
+                order,
+            }
+        };
+        let mut best = at(start.order);
+        while best.order < limit {
+            let next = at(1.5 * best.order);
+            if next.value.is_nan() || next.value >= best.value {
+                break;
+            }
+            best = next;
+        }
+        Ok(best)
+    })
 }
 
 fn composed(
@@ -477,6 +523,15 @@ fn composed(
         Asked::Delta { epsilon } => (epsilon, renyi.value),
     };
     let mut grid = Grid::new(&parts, question, renyi.order, epsilon, delta);
+    if renyi.order > CAPPED_ORDER
+        && let Some(better) = better_order(&parts, &mut grid, renyi, asked)?
+    {
+        let (epsilon, delta) = match asked {
+            Asked::Epsilon { delta } => (better.value, delta),
+            Asked::Delta { epsilon } => (epsilon, better.value.max(f64::MIN_POSITIVE)),
+        };
+        grid = Grid::new(&parts, question, better.order, epsilon, delta);
+    }
     let steps = releases(&parts);
     let mut found;
     let mut error;
@@ -499,7 +554,7 @@ fn composed(
         .fold(0.0, f64::max);
     let found = found.filter(|(answer, _, _)| answer.value >= least * (1.0 - 1e-9));
     Ok(found.map(|(answer, side, points)| Certificate {
-        certified_error: error,
+        certified_error: error.map(|error| error + answer.slack_epsilon),
         side: Some(side),
         step: Some(grid.layout.step),
         points: Some(points),

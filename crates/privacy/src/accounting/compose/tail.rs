@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use realfft::num_complex::Complex;
 
 use super::{Answer, Composition, Layout, OUTSIDE};
-use crate::special::{exp, expm1, ln, ln_sum};
+use crate::special::{exp, expm1, ln, ln_1p, ln_sum};
 
 /// Coefficients after which turning factors are computed anew.
 pub(super) const TURNS: usize = 32;
@@ -30,6 +30,14 @@ struct Above {
     mass: f64,
     /// Of the masses times `e^(loss of the place - loss)`.
     less: f64,
+}
+
+impl Above {
+    /// How far epsilon goes while delta falls by this share: delta is `mass - less`, and falls by `less`.
+    fn falling(self, share: f64) -> f64 {
+        let slope = self.less / (self.mass - self.less);
+        -ln_1p(-share.min(1.0)) / slope
+    }
 }
 
 impl<'a> Tail<'a> {
@@ -179,6 +187,7 @@ impl<'a> Tail<'a> {
             value: f64::INFINITY,
             slack,
             steepness: 0.0,
+            slack_epsilon: 0.0,
         };
         if infinite >= delta {
             return Some(unbounded(infinite));
@@ -189,6 +198,7 @@ impl<'a> Tail<'a> {
                 value: 0.0,
                 slack: infinite,
                 steepness: 0.0,
+                slack_epsilon: 0.0,
             });
         }
         let height = |place: i64| (self.ln_delta(place) - ln(delta)).clamp(-700.0, 700.0);
@@ -199,6 +209,7 @@ impl<'a> Tail<'a> {
                 value: 0.0,
                 slack: self.total_slack(low),
                 steepness: 0.0,
+                slack_epsilon: 0.0,
             });
         }
         if of_high > 0.0 {
@@ -242,6 +253,7 @@ impl<'a> Tail<'a> {
             value: place as f64 * step + rise,
             slack: self.total_slack(place),
             steepness: self.steepness(place),
+            slack_epsilon: above.falling(self.total_slack(place) / delta),
         }
     }
 
@@ -261,6 +273,7 @@ impl<'a> Tail<'a> {
             value: value.min(1.0),
             slack: self.total_slack(at),
             steepness: self.steepness(at),
+            slack_epsilon: above.falling(self.total_slack(at) / value),
         })
     }
 }

@@ -117,17 +117,19 @@ fn trapezoid_step(sigma: f64) -> f64 {
     (sigma / 8.0).min(sigma * sigma / 3.0)
 }
 
-/// `ln E_(x ~ N(0, s^2)) e^(f(x))`, with the bulk up to `reach`.
+/// `ln E_(x ~ N(0, s^2)) e^(f(x))`, with the bulk up to `reach`, from above: with what rounding may have taken.
 fn ln_a_integral(order: f64, sigma: f64, exponent: impl Fn(f64) -> f64, reach: f64) -> f64 {
     let step = trapezoid_step(sigma);
     let (low, high) = (-12.0 * sigma, reach.max(order) + 12.0 * sigma);
+    let points = ((high - low) / step) as u64;
     let mut sum = f64::NEG_INFINITY;
-    for at in 0..=((high - low) / step) as u64 {
+    for at in 0..=points {
         let x = low + at as f64 * step;
         let z = x / sigma;
         sum = ln_sum(sum, exponent(x) - 0.5 * z * z);
     }
-    sum + ln(step / (sigma * (2.0 * PI).sqrt()))
+    let rounding = 4.0 * f64::EPSILON * (points as f64 + sum.abs());
+    sum + ln(step / (sigma * (2.0 * PI).sqrt())) + rounding
 }
 
 /// Gaussian noise on a Poisson sample, unit exchanged for another: the divergence of the pair
