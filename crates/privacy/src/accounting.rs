@@ -12,6 +12,7 @@ mod account;
 mod calibrate;
 mod compose;
 mod gaussian;
+mod grid;
 mod odometer;
 mod pair;
 mod pmf;

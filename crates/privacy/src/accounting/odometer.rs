@@ -2,7 +2,8 @@
 
 use super::account::Account;
 use super::compose::{Composition, Kind, Layout, Obstacle, losses};
-use super::query::{Grid, Part, all_losses, parts, swapped};
+use super::grid::Grid;
+use super::query::{Part, all_losses, parts, swapped};
 use super::rdp::Total;
 use super::{Certificate, Question, query};
 use crate::error::PrivacyError;

@@ -3,7 +3,8 @@
 
 use super::account::Account;
 use super::compose::{Composed, Obstacle};
-use super::query::{Grid, all_losses, compose, parts, swapped};
+use super::grid::Grid;
+use super::query::{all_losses, compose, parts, swapped};
 use super::rdp::Total;
 use super::{Question, gaussian, in_range};
 use crate::error::PrivacyError;

@@ -45,6 +45,8 @@ impl<'a> Tail<'a> {
         let (low, high) = composition.window()?;
         let Layout { step, theta, .. } = composition.layout;
         let turn = 2.0 * PI / composition.points as f64;
+        // e^(-rate h), and 1 less that.
+        let shrinks = [theta, theta + 1.0].map(|rate| (exp(-rate * step), -expm1(-rate * step)));
         let series = composition
             .weighted()
             .enumerate()
@@ -52,16 +54,11 @@ impl<'a> Tail<'a> {
                 let angle = turn * k as f64;
                 let (sine, cosine) = (libm::sin(angle), libm::cos(angle));
                 let half = libm::sin(0.5 * angle);
-                [theta, theta + 1.0].map(|rate| {
-                    // z / (1 - z) for z = e^(-rate h + i angle); with rate 0 the first has no limit, and its sum is not
-                    // over a series but over a circle.
-                    let shrink = exp(-rate * step);
-                    let below = Complex::new(
-                        -expm1(-rate * step) + 2.0 * shrink * half * half,
-                        -shrink * sine,
-                    );
+                shrinks.map(|(shrink, less)| {
+                    // z / (1 - z) for z = e^(-rate h + i angle). With rate 0 the first has no limit: its terms are counted.
+                    let below = Complex::new(less + 2.0 * shrink * half * half, -shrink * sine);
                     if below == Complex::new(0.0, 0.0) {
-                        return Complex::new(0.0, 0.0);
+                        return below;
                     }
                     value * times * Complex::new(shrink * cosine, shrink * sine) / below
                 })
