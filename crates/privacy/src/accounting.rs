@@ -1,8 +1,8 @@
 //! Accountants: from what was released to epsilon at a delta.
 //!
-//! [`epsilon`] and [`delta`] answer for one [`Event`], [`noise_multiplier`] searches for the noise that fits a budget,
-//! [`Odometer`] follows a run, [`TradeOff`] tells what an attacker can make of it. Gaussians without sampling have closed
-//! forms (Balle and Wang, arXiv 1805.06530). Other releases are composed as privacy-loss distributions (connect-the-dots,
+//! [`epsilon`] and [`delta`] answer for one [`Event`](crate::Event), [`noise_multiplier`] searches for the noise that fits
+//! a budget, [`Odometer`] follows a run, [`TradeOff`] tells what an attacker can make of it. Gaussians without sampling
+//! have closed forms (Balle and Wang, arXiv 1805.06530). Other releases are composed as privacy-loss distributions (connect-the-dots,
 //! Doroshenko et al., arXiv 2207.04380), each answer an upper bound; where there is no such distribution, or it says
 //! less, by Rényi divergences ([`rdp`]).
 //!

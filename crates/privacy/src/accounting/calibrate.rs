@@ -39,7 +39,7 @@ pub fn noise_multiplier(
         error: 0.1 * question.error,
         ..*question
     };
-    let near = search.secant(coarse.0, coarse.1, &fine, 3e-5)?;
+    let near = search.secant(coarse.0, coarse.1, &fine, 1e-3)?;
     search.rounded(near.0, &fine)
 }
 
@@ -83,7 +83,7 @@ impl Search<'_> {
                 }
             }
         }
-        while high > 1.01 * low {
+        while high > 1.05 * low {
             let middle = (low * high).sqrt();
             if fits(middle)? {
                 high = middle;
@@ -94,7 +94,8 @@ impl Search<'_> {
         Ok(high)
     }
 
-    /// Secants of ln epsilon over ln multiplier, from a start and a slope to a relative distance; gives the slope too.
+    /// Secants of ln epsilon over ln multiplier, from a start and a slope to one step beyond a relative distance, whose
+    /// square is what remains; gives the slope too.
     fn secant(
         &self,
         start: f64,
