@@ -8,7 +8,9 @@
 )]
 
 mod aggregate;
+mod calculator;
 mod runs;
+mod statement;
 mod words;
 
 use std::fs;
