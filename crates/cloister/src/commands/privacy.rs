@@ -39,7 +39,7 @@ fn say_epsilon(args: &PrivacyEpsilonArgs) -> Result<()> {
         .into());
     }
     let event = Event::Composed { events };
-    let answer = Answer::new(event, &args.question)?;
+    let answer = Answer::new(event, question(&args.question))?;
     if args.question.json {
         return output::print_json(&answer.document());
     }
@@ -53,8 +53,14 @@ fn say_noise(args: &PrivacyNoiseArgs) -> Result<()> {
         events.push(steps(noise, args.sampling_rate, args.steps));
         Event::Composed { events }
     };
-    let noise = noise_multiplier(args.epsilon, &question(&args.question), &plan).map_err(usage)?;
-    let answer = Answer::new(plan(noise), &args.question)?;
+    let question = question(&args.question);
+    let noise = noise_multiplier(args.epsilon, &question, &plan).map_err(usage)?;
+    // As closely as the search looked, or the answer could be above the epsilon that was asked for.
+    let closely = Question {
+        error: 0.1 * question.error,
+        ..question
+    };
+    let answer = Answer::new(plan(noise), closely)?;
     if args.question.json {
         let mut document = answer.document();
         document["noise_multiplier"] = json!(noise);
@@ -178,8 +184,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(event: Event, args: &PrivacyQuestionArgs) -> Result<Self> {
-        let question = question(args);
+    fn new(event: Event, question: Question) -> Result<Self> {
         let certificate = epsilon(&event, &question).map_err(usage)?;
         if certificate.epsilon.is_infinite() {
             let reason = "epsilon is infinite: something is released without noise; \
