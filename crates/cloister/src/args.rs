@@ -359,7 +359,7 @@ pub(crate) struct PrivacyEventArgs {
     /// "kind=laplace,scale=10"; may be given several times
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub(crate) event: Vec<String>,
-    /// Further releases: a TOML file of [[event]] tables with the same keys
+    /// Further releases: a TOML file with an `event` table for each, of the same keys
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
 }
