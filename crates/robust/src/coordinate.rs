@@ -5,12 +5,10 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use crate::error::RobustError;
+use crate::error::{RobustError, check_length};
 use crate::kernels;
 use crate::scalar::Scalar;
+use crate::workers::Workers;
 
 use lanes::{Reduce, Score};
 use network::{Exchange, Need};
@@ -284,31 +282,18 @@ pub fn apply<T: Scalar>(
     out: &mut [T],
     scores: Option<&mut [f64]>,
 ) -> Result<(), RobustError> {
-    let check = |what: &dyn Fn() -> String, expected: usize, got: usize| {
-        if expected == got {
-            return Ok(());
-        }
-        let what = what();
-        Err(RobustError::Length {
-            what,
-            expected,
-            got,
-        })
-    };
-    check(&|| "the set of rows".to_owned(), plan.n, rows.len())?;
+    check_length(|| "the set of rows".to_owned(), plan.n, rows.len())?;
     for (at, row) in rows.iter().enumerate() {
-        check(&|| format!("row {at}"), out.len(), row.len())?;
+        check_length(|| format!("row {at}"), out.len(), row.len())?;
     }
     if let Some(scores) = &scores {
-        check(&|| "the set of scores".to_owned(), plan.n, scores.len())?;
+        check_length(|| "the set of scores".to_owned(), plan.n, scores.len())?;
     }
     let part = part_length(out.len());
     let wanted = scores.is_some();
-    let reduce = |(at, out): (usize, &mut [T])| reduce_part(plan, rows, at * part, out, wanted);
-    let partial: Vec<Vec<f64>> = match workers(threads) {
-        Some(pool) => pool.install(|| out.par_chunks_mut(part).enumerate().map(reduce).collect()),
-        None => out.chunks_mut(part).enumerate().map(reduce).collect(),
-    };
+    let partial = Workers::new(threads).map_stretches(out, part, |columns, out| {
+        reduce_part(plan, rows, columns.start, out, wanted)
+    });
     if let Some(scores) = scores {
         for part in partial {
             for (score, part) in scores.iter_mut().zip(part) {
@@ -317,14 +302,6 @@ pub fn apply<T: Scalar>(
         }
     }
     Ok(())
-}
-
-/// A pool, or `None` for the caller's own thread.
-fn workers(threads: usize) -> Option<ThreadPool> {
-    if threads < 2 {
-        return None;
-    }
-    ThreadPoolBuilder::new().num_threads(threads).build().ok()
 }
 
 /// Columns of a part: enough that starting one costs nothing, few enough that many threads are busy, and at most some

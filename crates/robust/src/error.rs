@@ -69,3 +69,19 @@ pub enum RobustError {
         steps: u64,
     },
 }
+
+/// Refuses what has not the expected length.
+pub(crate) fn check_length(
+    what: impl FnOnce() -> String,
+    expected: usize,
+    got: usize,
+) -> Result<(), RobustError> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(RobustError::Length {
+        what: what(),
+        expected,
+        got,
+    })
+}

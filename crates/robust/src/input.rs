@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::aggregator::{AggregatorState, Input};
 use crate::config::{AggregationConfig, Rule};
-use crate::error::RobustError;
+use crate::error::{RobustError, check_length};
 use crate::scalar::Scalar;
 
 /// Checks lengths, weights and clients. Values are checked where they are read first.
@@ -18,27 +18,16 @@ pub(crate) fn check_input<T: Scalar>(
     out: usize,
 ) -> Result<(), RobustError> {
     let columns = input.rows.first().map_or(0, |row| row.len());
-    let check = |what: &dyn Fn() -> String, expected: usize, got: usize| {
-        if expected == got {
-            return Ok(());
-        }
-        let what = what();
-        Err(RobustError::Length {
-            what,
-            expected,
-            got,
-        })
-    };
     for (row, values) in input.rows.iter().enumerate() {
-        check(&|| format!("row {row}"), columns, values.len())?;
+        check_length(|| format!("row {row}"), columns, values.len())?;
     }
-    check(&|| "the output".to_owned(), columns, out)?;
+    check_length(|| "the output".to_owned(), columns, out)?;
     if let Some(weights) = input.weights {
-        check(&|| "weights".to_owned(), input.rows.len(), weights.len())?;
+        check_length(|| "weights".to_owned(), input.rows.len(), weights.len())?;
         check_weights(config.rule, weights)?;
     }
     if let Some(clients) = input.clients {
-        check(&|| "clients".to_owned(), input.rows.len(), clients.len())?;
+        check_length(|| "clients".to_owned(), input.rows.len(), clients.len())?;
         let mut seen = BTreeSet::new();
         if let Some(&twice) = clients.iter().find(|&&client| !seen.insert(client)) {
             return Err(RobustError::Parameter {
@@ -50,23 +39,19 @@ pub(crate) fn check_input<T: Scalar>(
     }
     if config.rule == Rule::Fltrust {
         let trusted = input.trusted.ok_or(RobustError::NoTrustedUpdate)?;
-        check(&|| "the trusted update".to_owned(), columns, trusted.len())?;
+        check_length(|| "the trusted update".to_owned(), columns, trusted.len())?;
         check_usable("trusted", trusted)?;
     }
     if config.rule == Rule::CentredClipping
         && let Some(previous) = &state.previous
     {
-        check(
-            &|| "the previous result".to_owned(),
-            columns,
-            previous.len(),
-        )?;
+        check_length(|| "the previous result".to_owned(), columns, previous.len())?;
         check_usable("previous", previous)?;
     }
     if config.rule == Rule::Foolsgold {
         for (client, history) in &state.histories {
             let what = || format!("the history of client {client}");
-            check(&what, columns, history.len())?;
+            check_length(what, columns, history.len())?;
         }
     }
     Ok(())
