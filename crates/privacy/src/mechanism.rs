@@ -9,3 +9,4 @@ pub mod distributed;
 pub mod dp_sgd;
 pub mod grid;
 pub mod local;
+mod sum;

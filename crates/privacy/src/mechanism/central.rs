@@ -4,10 +4,8 @@ use crate::error::PrivacyError;
 use crate::event::Event;
 use crate::mechanism::clip::Clipped;
 use crate::mechanism::grid::{Grid, check_multiplier};
+use crate::mechanism::sum::GridSum;
 use crate::noise::{NoiseSource, RoundedGaussian};
-
-/// Units that one sum takes: with entries below 2^31 each, it stays far from the ends of `i64`.
-const MOST: u64 = 1 << 31;
 
 /// A sum of clipped vectors that is released with Gaussian noise, as a mean over a public number (McMahan et al., arXiv
 /// 1710.06963).
@@ -28,9 +26,7 @@ const MOST: u64 = 1 << 31;
 /// ```
 #[derive(Clone, Debug)]
 pub struct GaussianSum {
-    grid: Grid,
-    sums: Vec<i64>,
-    added: u64,
+    sum: GridSum,
     within: u64,
     expected: f64,
     noise: RoundedGaussian,
@@ -70,15 +66,14 @@ impl GaussianSum {
     ) -> Result<Self, PrivacyError> {
         check_multiplier(applied)?;
         check_expected(expected)?;
-        let grid = Grid::new(dimension, clip)?;
+        let sum = GridSum::new(dimension, clip)?;
+        let sigma = applied * sum.grid().sensitivity() / sum.grid().step();
         Ok(Self {
-            sums: vec![0; dimension],
-            added: 0,
             within: 0,
             expected,
-            noise: RoundedGaussian::new(applied * grid.sensitivity() / grid.step())?,
+            noise: RoundedGaussian::new(sigma)?,
             accounted,
-            grid,
+            sum,
         })
     }
 
@@ -88,25 +83,15 @@ impl GaussianSum {
     ///
     /// [`PrivacyError`] for a vector of another length, or the 2^31st; nothing is added then.
     pub fn add(&mut self, vector: &[f32]) -> Result<Clipped, PrivacyError> {
-        if self.added == MOST {
-            return Err(PrivacyError::Unsupported(format!(
-                "a sum takes {MOST} vectors at most"
-            )));
-        }
-        let found = self.grid.add(vector, &mut self.sums)?;
-        self.added += 1;
+        let found = self.sum.add(vector)?;
         self.within += u64::from(!found.clipped);
         Ok(found)
     }
 
     /// Adds the noise and divides by the expected number of vectors.
     pub fn release(mut self, source: &mut NoiseSource) -> Vec<f32> {
-        self.noise.add(source, &mut self.sums);
-        let scale = self.grid.step() / self.expected;
-        self.sums
-            .iter()
-            .map(|&sum| (sum as f64 * scale) as f32)
-            .collect()
+        self.noise.add(source, self.sum.entries_mut());
+        self.sum.mean(self.expected)
     }
 
     /// What the release costs if each vector came with the chance `sampling_rate`; `None` if all came for certain.
@@ -116,17 +101,17 @@ impl GaussianSum {
 
     /// Standard deviation of the noise on each entry of the mean.
     pub fn noise_deviation(&self) -> f64 {
-        self.noise.sigma() * self.grid.step() / self.expected
+        self.noise.sigma() * self.grid().step() / self.expected
     }
 
     /// The grid of the sum.
     pub fn grid(&self) -> &Grid {
-        &self.grid
+        self.sum.grid()
     }
 
     /// Of the vectors added, how many there were and how many were not clipped. Private.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.added, self.within)
+        (self.sum.added(), self.within)
     }
 }
 

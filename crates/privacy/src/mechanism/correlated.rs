@@ -13,13 +13,11 @@ use crate::error::PrivacyError;
 use crate::event::Event;
 use crate::mechanism::central::check_expected;
 use crate::mechanism::clip::Clipped;
-use crate::mechanism::grid::{Grid, check_multiplier};
+use crate::mechanism::grid::check_multiplier;
+use crate::mechanism::sum::GridSum;
 use crate::noise::{NoiseSource, RoundedGaussian};
 pub use strategy::{Blt, Errors, Participation, Toeplitz, tree_errors, tree_sensitivity};
 use stream::Stream;
-
-/// Vectors that the sum of a round takes.
-const MOST: u64 = 1 << 31;
 
 /// How noise is correlated.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,9 +78,7 @@ pub struct CorrelatedSettings {
 #[derive(Clone, Debug)]
 pub struct CorrelatedGaussian {
     settings: CorrelatedSettings,
-    grid: Grid,
-    sums: Vec<i64>,
-    added: u64,
+    sum: GridSum,
     released: usize,
     noise: RoundedGaussian,
     stream: Stream,
@@ -97,17 +93,15 @@ impl CorrelatedGaussian {
     pub fn new(settings: CorrelatedSettings) -> Result<Self, PrivacyError> {
         check_multiplier(settings.noise_multiplier)?;
         check_expected(settings.expected)?;
-        let grid = Grid::new(settings.dimension, settings.clip)?;
-        let sigma = settings.noise_multiplier * grid.sensitivity() / grid.step();
+        let sum = GridSum::new(settings.dimension, settings.clip)?;
+        let sigma = settings.noise_multiplier * sum.grid().sensitivity() / sum.grid().step();
         let leaves = settings.participation.separation();
         Ok(Self {
             stream: Stream::new(&settings.strategy, settings.dimension, leaves),
             noise: RoundedGaussian::new(sigma)?,
-            sums: vec![0; settings.dimension],
-            added: 0,
             released: 0,
             settings,
-            grid,
+            sum,
         })
     }
 
@@ -117,14 +111,7 @@ impl CorrelatedGaussian {
     ///
     /// [`PrivacyError`] for a vector of another length, or the 2^31st; nothing is added then.
     pub fn add(&mut self, vector: &[f32]) -> Result<Clipped, PrivacyError> {
-        if self.added == MOST {
-            return Err(PrivacyError::Unsupported(format!(
-                "a sum takes {MOST} vectors at most"
-            )));
-        }
-        let found = self.grid.add(vector, &mut self.sums)?;
-        self.added += 1;
-        Ok(found)
+        self.sum.add(vector)
     }
 
     /// Ends the round: its noisy mean over the expected number of vectors. A round of nobody ends like any other.
@@ -139,15 +126,9 @@ impl CorrelatedGaussian {
                 "correlated noise was planned and accounted for {rounds} rounds, and all are over"
             )));
         }
-        self.stream.add(&mut self.sums, &self.noise, source);
-        let scale = self.grid.step() / self.settings.expected;
-        let mean = self
-            .sums
-            .iter()
-            .map(|&sum| (sum as f64 * scale) as f32)
-            .collect();
-        self.sums.fill(0);
-        self.added = 0;
+        self.stream.add(self.sum.entries_mut(), &self.noise, source);
+        let mean = self.sum.mean(self.settings.expected);
+        self.sum.clear();
         self.released += 1;
         Ok(mean)
     }
@@ -176,6 +157,6 @@ impl CorrelatedGaussian {
 
     /// Standard deviation of z on each entry of a mean: [`Errors`] are multiples of it.
     pub fn noise_deviation(&self) -> f64 {
-        self.noise.sigma() * self.grid.step() / self.settings.expected
+        self.noise.sigma() * self.sum.grid().step() / self.settings.expected
     }
 }
