@@ -332,8 +332,8 @@ impl PrivacyPlan {
                 plan.whole_run(examples)
             })
         };
-        // Few examples mean a large share in each batch, many mean more steps. Of each size in between some client may
-        // need the most noise; beside the ends, looking at those that exceed epsilon is enough.
+        // Few examples mean a large share in each batch, many mean more steps: any size may need the most noise. Begin with
+        // the smallest, and search again only for those that it leaves above epsilon.
         let mut sizes: Vec<u64> = examples.to_vec();
         sizes.sort_unstable();
         sizes.dedup();

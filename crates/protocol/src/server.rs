@@ -232,18 +232,13 @@ impl Server {
         }
         let round = self.round + 1;
         let roster: Vec<ClientId> = self.roster.keys().copied().collect();
-        let settings = &self.settings;
-        let federation = &settings.federation;
+        let federation = &self.settings.federation;
         let (cohort, replies) = match &mut self.private {
             Some(private) => {
-                let members = BTreeSet::new();
-                let coins = private.coins(round);
-                let coins = coins.ok_or(ProtocolError::NotCommitted(round))?;
-                let cohort = match settings.privacy.as_ref().map_or(1, PrivacyPlan::separation) {
-                    1 => sampling::draw_secretly(federation, &roster, coins),
-                    separation => sampling::take_turns(&roster, round, separation),
-                };
+                let cohort = private.draw(federation, &roster, round);
+                let cohort = cohort.ok_or(ProtocolError::NotCommitted(round))?;
                 let sum = private.begin(self.global.len(), self.round)?;
+                let members = BTreeSet::new();
                 (cohort, Replies::Private { sum, members })
             }
             None => {
@@ -477,35 +472,26 @@ impl Server {
         let Some(round) = self.current.take() else {
             return;
         };
-        let (accepted, train_loss) = (round.accepted() as u32, round.train_loss());
-        let clip = self.private.as_ref().map(PrivateMean::clip);
-        let refused = round.count(|member| *member == Member::Refused) as u32;
-        let missing = round.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32;
-        let (cohort, started) = (round.members.len() as u32, round.started);
-        let (abandoned, verdicts) = match self.aggregate(round) {
+        let mut report = RoundReport {
+            bytes_up: std::mem::take(&mut self.bytes_up),
+            bytes_down: std::mem::take(&mut self.bytes_down),
+            // As it was in this round: a release may move it.
+            clip: self.private.as_ref().map(PrivateMean::clip),
+            ..round.report(self.round, now)
+        };
+        if self.settings.privacy.is_some() {
+            // Mean losses are made of the same examples, and have no noise.
+            report.train_loss = None;
+        }
+        match self.aggregate(round) {
             Ok((update, verdicts)) => {
                 let mut global = self.global.to_vec();
                 self.optimizer.step(&mut global, &update);
                 self.global = global.into();
-                (None, verdicts)
+                report.verdicts = verdicts;
             }
-            Err(reason) => (Some(reason), Vec::new()),
-        };
-        let report = RoundReport {
-            round: self.round,
-            abandoned,
-            cohort,
-            accepted,
-            refused,
-            missing,
-            // Mean losses are made of the same examples, and have no noise.
-            train_loss: train_loss.filter(|_| self.settings.privacy.is_none()),
-            clip,
-            bytes_up: std::mem::take(&mut self.bytes_up),
-            bytes_down: std::mem::take(&mut self.bytes_down),
-            duration: now.saturating_sub(started),
-            verdicts,
-        };
+            Err(reason) => report.abandoned = Some(reason),
+        }
         self.event(ServerEvent::RoundEnded(report));
     }
 

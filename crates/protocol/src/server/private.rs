@@ -6,7 +6,10 @@ use cloister_privacy::mechanism::correlated::CorrelatedGaussian;
 use cloister_privacy::noise::NoiseSource;
 use cloister_privacy::{Mechanism, PrivacyError, Receipt};
 
+use crate::config::FederationConfig;
+use crate::error::ClientId;
 use crate::privacy::PrivacyPlan;
+use crate::sampling::{self, Cohort};
 
 /// The sum of a round, clipped and on a grid.
 #[derive(Debug)]
@@ -58,9 +61,18 @@ impl PrivateMean {
         self.committed = receipt.round();
     }
 
-    /// Coins for the cohort of `round`, if the round may begin.
-    pub(super) fn coins(&mut self, round: u32) -> Option<&mut NoiseSource> {
-        self.source.as_mut().filter(|_| self.committed == round)
+    /// The cohort of `round`: by secret coins, or by turns; `None` if the round may not begin.
+    pub(super) fn draw(
+        &mut self,
+        settings: &FederationConfig,
+        roster: &[ClientId],
+        round: u32,
+    ) -> Option<Cohort> {
+        let coins = self.source.as_mut().filter(|_| self.committed == round)?;
+        Some(match self.plan.separation() {
+            1 => sampling::draw_secretly(settings, roster, coins),
+            separation => sampling::take_turns(roster, round, separation),
+        })
     }
 
     /// The clipping norm of the coming round.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::aggregation::Replies;
 use crate::error::ClientId;
+use crate::server::event::RoundReport;
 
 /// The round in progress.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) enum Member {
 }
 
 impl Round {
-    pub(super) fn count(&self, is: impl Fn(&Member) -> bool) -> usize {
+    fn count(&self, is: impl Fn(&Member) -> bool) -> usize {
         self.members.values().filter(|member| is(member)).count()
     }
 
@@ -47,8 +48,26 @@ impl Round {
         true
     }
 
+    /// What is known of the round before its replies are aggregated.
+    pub(super) fn report(&self, round: u32, now: Duration) -> RoundReport {
+        RoundReport {
+            round,
+            abandoned: None,
+            cohort: self.members.len() as u32,
+            accepted: self.accepted() as u32,
+            refused: self.count(|member| *member == Member::Refused) as u32,
+            missing: self.count(|member| matches!(member, Member::Waiting | Member::Lost)) as u32,
+            train_loss: self.train_loss(),
+            clip: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            duration: now.saturating_sub(self.started),
+            verdicts: Vec::new(),
+        }
+    }
+
     /// Mean loss in the order of the roster, so that it does not depend on the order of arrival.
-    pub(super) fn train_loss(&self) -> Option<f64> {
+    fn train_loss(&self) -> Option<f64> {
         let (mut total, mut weights) = (0.0, 0.0);
         for member in self.members.values() {
             if let Member::Accepted {
