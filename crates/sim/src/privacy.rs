@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cloister_privacy::accounting::{self, Question};
 use cloister_privacy::noise::NoiseSource;
-use cloister_privacy::{Entry, Event, Ledger, Mark, NoiseOrigin, PrivacyError, Receipt};
+use cloister_privacy::{Entry, Event, Ledger, Mark, Mechanism, NoiseOrigin, PrivacyError, Receipt};
 use cloister_protocol::{ClientId, DpSgd, PrivacyPlan, Purpose, Streams, Update};
 use cloister_report::record::file_name;
 use rand::Rng;
@@ -125,6 +125,9 @@ impl Privacy {
         client: ClientId,
         update: &mut Update,
     ) -> Result<(), PrivacyError> {
+        if self.plan.config().mechanism != Mechanism::LocalGaussian {
+            return Ok(());
+        }
         let mut source = self.client_noise(round, client)?;
         self.plan.hide(update, &mut source)
     }
@@ -136,6 +139,9 @@ impl Privacy {
         client: ClientId,
         examples: u64,
     ) -> Result<Option<DpSgd>, PrivacyError> {
+        if self.plan.config().mechanism != Mechanism::DpSgd {
+            return Ok(None);
+        }
         let source = self.client_noise(round, client)?;
         self.plan.dp_sgd(examples, source).transpose()
     }
@@ -158,9 +164,13 @@ impl Privacy {
 
     /// What `round` releases of the server's; the first of this process stands for all that its noise is tied to.
     fn round_events(&self, round: u32) -> Result<Vec<Event>, PrivacyError> {
-        let run = self.plan.run_event(round.saturating_sub(1));
-        let run = run.filter(|_| !self.begun).transpose()?;
-        Ok(self.plan.round_event().into_iter().chain(run).collect())
+        let mut events = Vec::from_iter(self.plan.round_event());
+        if !self.begun
+            && let Some(run) = self.plan.run_event(round.saturating_sub(1))
+        {
+            events.push(run?);
+        }
+        Ok(events)
     }
 
     /// Commits what the trainings of these clients (names, and counts of examples) release in `round`.
@@ -170,6 +180,9 @@ impl Privacy {
         clients: impl Iterator<Item = (String, u64)>,
     ) -> Result<(), SimError> {
         let plan = &self.plan;
+        if plan.at_server() {
+            return Ok(());
+        }
         let entries = clients.filter_map(|(holder, examples)| {
             let (event, count) = plan.client_event(examples)?;
             Some(Entry {
@@ -188,7 +201,8 @@ impl Privacy {
             self.count(entry);
         }
         let known = self.ledger.entries();
-        let again = !self.is_secret() && known.iter().rev().any(|entry| entry.round >= round);
+        // Rounds never go back in the ledger of a seeded run.
+        let again = !self.is_secret() && known.last().is_some_and(|entry| entry.round >= round);
         let fresh = entries
             .into_iter()
             .filter(|entry| !again || !known.contains(entry));
