@@ -313,17 +313,8 @@ pub(crate) struct PrivacyEpsilonArgs {
     /// Standard deviation of Gaussian noise over the clipping norm
     #[arg(long, value_name = "S", required_unless_present_any = ["event", "events"], allow_negative_numbers = true)]
     pub(crate) noise_multiplier: Option<f64>,
-    /// Chance of each unit to take part in a step, independently of others; 1 is no sampling
-    #[arg(
-        long,
-        value_name = "Q",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
-    pub(crate) sampling_rate: f64,
-    /// Steps, each with noise of its own
-    #[arg(long, value_name = "T", default_value_t = 1)]
-    pub(crate) steps: u64,
+    #[command(flatten)]
+    pub(crate) steps: PrivacyStepsArgs,
     #[command(flatten)]
     pub(crate) events: PrivacyEventArgs,
     #[command(flatten)]
@@ -335,6 +326,17 @@ pub(crate) struct PrivacyNoiseArgs {
     /// The epsilon to keep within
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub(crate) epsilon: f64,
+    #[command(flatten)]
+    pub(crate) steps: PrivacyStepsArgs,
+    #[command(flatten)]
+    pub(crate) events: PrivacyEventArgs,
+    #[command(flatten)]
+    pub(crate) question: PrivacyQuestionArgs,
+}
+
+/// Steps with Gaussian noise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrivacyStepsArgs {
     /// Chance of each unit to take part in a step, independently of others; 1 is no sampling
     #[arg(
         long,
@@ -346,10 +348,6 @@ pub(crate) struct PrivacyNoiseArgs {
     /// Steps, each with noise of its own
     #[arg(long, value_name = "T", default_value_t = 1)]
     pub(crate) steps: u64,
-    #[command(flatten)]
-    pub(crate) events: PrivacyEventArgs,
-    #[command(flatten)]
-    pub(crate) question: PrivacyQuestionArgs,
 }
 
 /// Releases of any kind.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{
     AccountantArg, NeighbouringArg, PrivacyCommand, PrivacyEpsilonArgs, PrivacyEventArgs,
-    PrivacyNoiseArgs, PrivacyQuestionArgs,
+    PrivacyNoiseArgs, PrivacyQuestionArgs, PrivacyStepsArgs,
 };
 use crate::failure::Usage;
 use crate::output;
@@ -30,7 +30,7 @@ pub(crate) fn run(command: &PrivacyCommand) -> Result<()> {
 fn say_epsilon(args: &PrivacyEpsilonArgs) -> Result<()> {
     let mut events = listed(&args.events)?;
     if let Some(noise) = args.noise_multiplier {
-        events.push(steps(noise, args.sampling_rate, args.steps));
+        events.push(steps(noise, &args.steps));
     }
     if events.is_empty() {
         return Err(Usage(
@@ -50,7 +50,7 @@ fn say_noise(args: &PrivacyNoiseArgs) -> Result<()> {
     let besides = listed(&args.events)?;
     let plan = |noise: f64| {
         let mut events = besides.clone();
-        events.push(steps(noise, args.sampling_rate, args.steps));
+        events.push(steps(noise, &args.steps));
         Event::Composed { events }
     };
     let question = question(&args.question);
@@ -70,13 +70,13 @@ fn say_noise(args: &PrivacyNoiseArgs) -> Result<()> {
 }
 
 /// Gaussian noise on so many samples.
-fn steps(noise_multiplier: f64, sampling_rate: f64, count: u64) -> Event {
+fn steps(noise_multiplier: f64, args: &PrivacyStepsArgs) -> Event {
     Event::Repeated {
         event: Box::new(Event::PoissonGaussian {
             noise_multiplier,
-            sampling_rate,
+            sampling_rate: args.sampling_rate,
         }),
-        count,
+        count: args.steps,
     }
 }
 
