@@ -81,7 +81,8 @@ impl LaneLayout {
         self.meta <= MAX_META && self.len() <= isize::MAX as usize
     }
 
-    fn width(&self) -> Width {
+    /// Width of the lanes before [`LaneLayout::split`].
+    pub(crate) fn width(&self) -> Width {
         match self.lane {
             Lane::U16 => Width::W16,
             Lane::U32 => Width::W32,
@@ -239,17 +240,16 @@ impl Vector {
             });
         }
         let (other_model, other_meta) = other.split_at(self.layout.split());
-        let ((model, width), (meta, meta_width)) = self.regions_mut();
+        let width = self.layout.width();
+        let (model, meta) = self.regions_mut();
         combine(model, other_model, width, Sign::Add);
-        combine(meta, other_meta, meta_width, Sign::Add);
+        combine(meta, other_meta, Width::W64, Sign::Add);
         Ok(())
     }
 
-    /// The bytes of equal width: model lanes with padding, then 64-bit lanes.
-    pub(crate) fn regions_mut(&mut self) -> ((&mut [u8], Width), (&mut [u8], Width)) {
-        let width = self.layout.width();
-        let (model, meta) = self.bytes.split_at_mut(self.layout.split());
-        ((model, width), (meta, Width::W64))
+    /// The model lanes with their padding, and the 64-bit lanes.
+    pub(crate) fn regions_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.bytes.split_at_mut(self.layout.split())
     }
 
     fn model(&self) -> &[u8] {
@@ -442,12 +442,12 @@ mod tests {
             let mut a = Vector::zero(layout);
             let mut b = Vector::zero(layout);
             prop_assert_eq!(a.fill_model(values.iter().map(|v| v.0)), layout.model);
-            for i in 0..layout.model {
-                b.set_model(i, values[i].1);
+            for (i, &(_, y)) in values.iter().enumerate().take(layout.model) {
+                b.set_model(i, y);
             }
-            for i in 0..layout.meta {
-                a.set_meta(i, metas[i].0);
-                b.set_meta(i, metas[i].1);
+            for (i, &(x, y)) in metas.iter().enumerate().take(layout.meta) {
+                a.set_meta(i, x);
+                b.set_meta(i, y);
             }
             prop_assert!(a.padding_is_zero() && b.padding_is_zero());
             let copy = Vector::from_bytes(layout, b.bytes().to_vec());
