@@ -6,7 +6,7 @@
 //! belongs to byte k of the vector (model lanes, padding, 64-bit lanes); it is added or subtracted lane by lane. Lanes
 //! take their full range, so no value of the stream is rejected.
 //!
-//! The vector is the outer loop and the keys the inner one: [`CHUNK`] bytes stay in the first cache while all masks pass
+//! The vector is the outer loop and the keys the inner one: 16 KiB stay in the first cache while all masks pass
 //! over them, so k masks cost one pass over memory.
 
 use std::fmt;
