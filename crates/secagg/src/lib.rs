@@ -11,8 +11,10 @@ pub mod merkle;
 pub mod message;
 pub mod quantise;
 pub mod shamir;
+pub mod statement;
 
 mod client;
+mod config;
 mod error;
 mod keys;
 mod params;
@@ -24,6 +26,7 @@ mod sign;
 mod wire;
 
 pub use client::{Client, Policy, Step, Work};
+pub use config::{GraphKind, Protocol, SecureAggregationConfig, ServerTrust};
 pub use error::{ABORT_CODES, Abort, Failure, Rejection};
 pub use keys::{CIPHERTEXT_LEN, Secrets};
 pub use params::{LEAST_COHORT, MOST_LANES, MOST_MEMBERS, MOST_META, Mode, Params, SUITE, VERSION};
