@@ -70,7 +70,7 @@ pub enum Step {
     Ready,
     /// The server repeats itself: send the answer to it again, the same bytes.
     Repeat,
-    /// For another round or attempt: nothing.
+    /// For another round or attempt, or a repetition after the end: nothing.
     Ignored,
     /// The session is over; its result.
     Done {
@@ -147,6 +147,8 @@ pub struct Client {
     /// SHA-256 of the last message that was acted upon.
     last: [u8; 32],
     started: Duration,
+    /// How long the session had gone on when it was restored.
+    spent: Duration,
     record: Record,
 }
 
@@ -214,7 +216,11 @@ impl Client {
         }
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         if hash == self.last {
-            return Ok(Step::Repeat);
+            // Nothing is answered after the end, not even what was answered before.
+            return Ok(match self.stage {
+                Stage::Over => Step::Ignored,
+                _ => Step::Repeat,
+            });
         }
         let step = self.act(kind, bytes, now);
         match step {
@@ -319,11 +325,16 @@ impl Client {
 
     /// A deadline counts from the parameters on.
     fn in_time(&self, which: usize, what: &'static str, now: Duration) -> Result<(), Abort> {
-        let elapsed = now.saturating_sub(self.started).as_millis();
+        let elapsed = self.elapsed(now).as_millis();
         match elapsed > u128::from(self.params.deadlines[which]) {
             true => Err(Abort::Deadline(what)),
             false => Ok(()),
         }
+    }
+
+    fn elapsed(&self, now: Duration) -> Duration {
+        let here = now.saturating_sub(self.started);
+        self.spent.saturating_add(here)
     }
 
     fn leave(&mut self, reason: Abort) -> Abort {

@@ -14,12 +14,14 @@ pub struct Record {
     pub attempt: u32,
     /// SHA-256 of the masked vector that was sent.
     pub masked: Option<[u8; 32]>,
+    /// SHA-256 of the sharers, survivors and vectors that were acknowledged.
+    pub acknowledged: Option<[u8; 32]>,
     /// Whether shares of others' secrets were revealed.
     pub revealed: bool,
 }
 
 /// Bytes of a [`Record`].
-pub const RECORD_LEN: usize = 62;
+pub const RECORD_LEN: usize = 95;
 
 impl Record {
     /// The record as bytes.
@@ -30,7 +32,9 @@ impl Record {
         out[24..28].copy_from_slice(&self.attempt.to_le_bytes());
         out[28] = u8::from(self.masked.is_some());
         out[29..61].copy_from_slice(&self.masked.unwrap_or_default());
-        out[61] = u8::from(self.revealed);
+        out[61] = u8::from(self.acknowledged.is_some());
+        out[62..94].copy_from_slice(&self.acknowledged.unwrap_or_default());
+        out[94] = u8::from(self.revealed);
         out
     }
 
@@ -40,22 +44,26 @@ impl Record {
     /// [`DecodeError`] for bytes that [`Self::to_bytes`] does not make.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let mut record = Self {
+        let record = Self {
             task: reader.array("task")?,
             round: reader.u64("round")?,
             attempt: reader.u32("attempt")?,
-            masked: None,
-            revealed: false,
+            masked: hash(&mut reader, "masked")?,
+            acknowledged: hash(&mut reader, "acknowledged")?,
+            revealed: flag(&mut reader, "revealed")?,
         };
-        let masked = flag(&mut reader, "masked")?;
-        let hash: [u8; 32] = reader.array("masked hash")?;
-        if masked {
-            record.masked = Some(hash);
-        } else if hash != [0; 32] {
-            return Err(reader.invalid("masked hash", 32));
-        }
-        record.revealed = flag(&mut reader, "revealed")?;
         reader.end(record)
+    }
+}
+
+/// A flag and a hash, which is zeros where the flag is not set.
+fn hash(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<[u8; 32]>, DecodeError> {
+    let set = flag(reader, what)?;
+    let hash = reader.array(what)?;
+    match (set, hash) {
+        (true, hash) => Ok(Some(hash)),
+        (false, hash) if hash == [0; 32] => Ok(None),
+        (false, _) => Err(reader.invalid(what, 32)),
     }
 }
 
@@ -80,6 +88,7 @@ mod tests {
                 round: 3,
                 attempt: 2,
                 masked,
+                acknowledged: masked,
                 revealed: masked.is_some(),
             };
             let bytes = record.to_bytes();
@@ -89,10 +98,10 @@ mod tests {
             }
         }
         let mut bytes = Record::default().to_bytes();
-        bytes[61] = 2;
-        assert!(Record::from_bytes(&bytes).is_err());
-        bytes[61] = 0;
-        bytes[30] = 1;
-        assert!(Record::from_bytes(&bytes).is_err());
+        for (place, value) in [(28, 2), (30, 1), (61, 2), (63, 1), (94, 2)] {
+            bytes[place] = value;
+            assert!(Record::from_bytes(&bytes).is_err());
+            bytes[place] = 0;
+        }
     }
 }

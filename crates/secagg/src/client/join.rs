@@ -60,6 +60,7 @@ impl Client {
                 round: params.round,
                 attempt: params.attempt,
                 masked: None,
+                acknowledged: None,
                 revealed: false,
             },
             policy,
@@ -77,6 +78,7 @@ impl Client {
             survived: None,
             last: Sha256::digest(bytes).into(),
             started: now,
+            spent: Duration::ZERO,
         };
         Ok((client, first))
     }

@@ -44,7 +44,7 @@ impl Client {
             + self.held.len() * 84;
         let mut out = Zeroizing::new(Vec::with_capacity(capacity));
         out.extend([FORMAT, self.stage as u8]);
-        let elapsed = now.saturating_sub(self.started).as_millis();
+        let elapsed = self.elapsed(now).as_millis();
         out.extend(u64::try_from(elapsed).unwrap_or(u64::MAX).to_le_bytes());
         out.extend(self.record.to_bytes());
         out.extend(params);
@@ -81,10 +81,12 @@ impl Client {
     }
 
     /// Goes on with a session from its bytes and the client's record. The record wins: if it says that a vector was masked, no
-    /// other is, and the session goes on after it; the bytes that were sent must come from where they were stored.
+    /// other is, and the session goes on after it; the bytes that were sent must come from where they were stored. The same
+    /// holds for the survivors that were acknowledged and for what was revealed.
     ///
     /// # Errors
-    /// [`Abort`] for bytes that are none, a policy that no longer allows the session, or a record that is ahead of it.
+    /// [`Abort`] for bytes that are none, a policy that no longer allows the session, or a record that is of another session or
+    /// too far ahead. The record is stored before the first message: without it, this session may have been gone through.
     pub fn restore(
         policy: Arc<Policy>,
         record: &Record,
@@ -92,16 +94,14 @@ impl Client {
         now: Duration,
     ) -> Result<Self, Abort> {
         let mut client = read(policy, bytes, now)?;
-        admitted(&client.policy, &client.params, &client.params_signature)?;
-        let saved = (client.record.round, client.record.attempt);
-        if record.task != client.record.task || (record.round, record.attempt) < saved {
-            return Ok(client);
+        let own = admitted(&client.policy, &client.params, &client.params_signature)?;
+        if own != client.own {
+            return Err(Abort::Roster("it has another place for this client"));
         }
-        if (record.round, record.attempt) > saved {
-            return Err(Abort::Replay {
-                round: saved.0,
-                attempt: saved.1,
-            });
+        let session = |record: &Record| (record.task, record.round, record.attempt);
+        if session(record) != session(&client.record) {
+            let Record { round, attempt, .. } = client.record;
+            return Err(Abort::Replay { round, attempt });
         }
         client.catch_up(record)?;
         Ok(client)
@@ -121,6 +121,12 @@ impl Client {
                 self.body_hash = Some(hash);
                 self.stage = Stage::Masked;
             }
+            _ => {}
+        }
+        match (record.acknowledged, self.record.acknowledged) {
+            (Some(one), Some(other)) if one != other => return Err(ahead),
+            // It may sign the same once more, and nothing else.
+            (Some(hash), None) => self.record.acknowledged = Some(hash),
             _ => {}
         }
         if record.revealed && !self.record.revealed {
@@ -200,7 +206,9 @@ fn read(policy: Arc<Policy>, bytes: &[u8], now: Duration) -> Result<Client, Abor
         body_hash: record.masked,
         survived,
         last,
-        started: now.saturating_sub(elapsed),
+        // The clock may have begun anew: the time before it is kept apart.
+        started: now,
+        spent: elapsed,
         record,
     };
     Ok(reader.end(client)?)

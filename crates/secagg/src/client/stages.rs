@@ -257,6 +257,14 @@ impl Client {
         self.in_time(2, "the acknowledgement", now)?;
         let session = self.session()?.id;
         let view = self.view()?;
+        let seen: [u8; 32] = Sha256::digest(&view).into();
+        if self.record.acknowledged.is_some_and(|other| other != seen) {
+            return Err(Abort::State {
+                got: "other survivors than those acknowledged",
+                after: self.stage.name(),
+            });
+        }
+        self.record.acknowledged = Some(seen);
         let signature = self.sign(Kind::Ack, &session, &[&view]);
         self.stage = Stage::Acknowledged;
         let message = ClientMessage::Ack {
