@@ -449,7 +449,7 @@ def make_primitives():
         out["merkle"].append({"count": count, "leaves": [x.hex() for x in leaves],
                               "root": root(leaves).hex(), "proofs": proofs})
     for kind, degree, n, members in (
-        (HARARY, 4, 15, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14]), (HARARY, 4, 6, [0, 2, 3, 5]),
+        (HARARY, 4, 15, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14]), (HARARY, 4, 6, [0, 2, 3, 4, 5]),
         (BUCKETS, 3, 13, [0, 1, 3, 4, 5, 6, 7, 9, 10, 11, 12]), (BUCKETS, 2, 10, list(range(10))),
     ):
         seed = secret("graph/%d/%d/%d" % (kind, degree, n))
