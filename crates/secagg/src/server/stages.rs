@@ -134,16 +134,16 @@ impl Server {
     /// Goes on to the next stage with those who answered.
     pub(super) fn advance(&mut self) {
         match self.stage {
-            Stage::Advertise => self.to_shares(),
-            Stage::Shares => self.to_masked(),
-            Stage::Masked => self.to_survivors(),
-            Stage::Ack => self.to_reveal(),
-            Stage::Reveal => self.to_sums(),
+            Stage::Advertise => self.begin_shares(),
+            Stage::Shares => self.begin_masked(),
+            Stage::Masked => self.begin_survivors(),
+            Stage::Ack => self.begin_reveal(),
+            Stage::Reveal => self.make_sums(),
             Stage::Over => {}
         }
     }
 
-    fn to_shares(&mut self) {
+    fn begin_shares(&mut self) {
         let mut advertised = Members::none(self.params.members());
         self.adverts
             .keys()
@@ -175,7 +175,7 @@ impl Server {
         self.awaited = advertised;
     }
 
-    fn to_masked(&mut self) {
+    fn begin_masked(&mut self) {
         let mut shared = Members::none(self.params.members());
         self.commitments
             .keys()
@@ -206,7 +206,7 @@ impl Server {
         self.parcels.clear();
     }
 
-    fn to_survivors(&mut self) {
+    fn begin_survivors(&mut self) {
         let mut uploaded = Members::none(self.params.members());
         self.bodies.keys().for_each(|index| uploaded.insert(*index));
         let groups = self.keep_full_buckets(&uploaded, "the survivors");
@@ -235,7 +235,7 @@ impl Server {
         }
     }
 
-    fn to_reveal(&mut self) {
+    fn begin_reveal(&mut self) {
         let mut acknowledged = Members::none(self.params.members());
         self.acks
             .keys()
@@ -255,7 +255,7 @@ impl Server {
         }
     }
 
-    fn to_sums(&mut self) {
+    fn make_sums(&mut self) {
         let mut revealed = Members::none(self.params.members());
         self.reveals
             .keys()
