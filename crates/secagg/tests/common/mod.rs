@@ -2,15 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
+pub(crate) mod view;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_secagg::graph::Graph;
 use cloister_secagg::lanes::{Lane, Vector};
-use cloister_secagg::message::{Kind, peek};
+use cloister_secagg::message::{Header, Kind, ServerMessage, peek};
 use cloister_secagg::*;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 pub(crate) const NOW: Duration = Duration::ZERO;
@@ -28,6 +30,24 @@ pub(crate) struct World {
     pub(crate) rng: ChaCha20Rng,
     /// What each client sends, unmasked.
     pub(crate) vectors: Vec<Vector>,
+    /// The secret of the server's key, and those of the members': for what a lying one signs.
+    pub(crate) server_secret: [u8; 32],
+    pub(crate) identity_secrets: Vec<[u8; 32]>,
+    /// What each client drew for its last session.
+    pub(crate) secrets: BTreeMap<u32, Secrets>,
+}
+
+/// A session that was stopped on the way: the server has sent `pending`, and no client has seen it.
+pub(crate) struct Stand {
+    pub(crate) server: Server,
+    pub(crate) clients: BTreeMap<u32, Client>,
+    pub(crate) pending: BTreeMap<u32, Vec<u8>>,
+    /// All that was delivered, and all that was sent up.
+    pub(crate) down: Vec<(u32, Vec<u8>)>,
+    pub(crate) up: Vec<(u32, Vec<u8>)>,
+    pub(crate) aborts: Vec<(u32, Abort)>,
+    pub(crate) sums: Option<Vec<Sum>>,
+    pub(crate) failure: Option<Failure>,
 }
 
 /// What came of a session.
@@ -49,8 +69,16 @@ impl World {
     /// A session of `n` clients with `d` coordinates, complete graph, the least threshold for 20 % of corrupt members.
     pub(crate) fn new(n: u32, d: u32, mode: Mode, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let identities: Vec<Identity> = (0..n).map(|_| Identity::generate(&mut rng)).collect();
-        let server = Identity::generate(&mut rng);
+        let mut secret = || {
+            let mut secret = [0; 32];
+            rng.fill_bytes(&mut secret);
+            secret
+        };
+        let identity_secrets: Vec<[u8; 32]> = (0..n).map(|_| secret()).collect();
+        let server_secret = secret();
+        let identities: Vec<Identity> =
+            identity_secrets.iter().map(Identity::from_secret).collect();
+        let server = Identity::from_secret(&server_secret);
         let entry = |(name, identity): (u32, &Identity)| Entry {
             client: u128::from(name).to_be_bytes(),
             identity: identity.public(),
@@ -92,6 +120,9 @@ impl World {
             identities,
             rng,
             vectors: Vec::new(),
+            server_secret,
+            identity_secrets,
+            secrets: BTreeMap::new(),
         };
         world.draw_vectors();
         world
@@ -158,6 +189,7 @@ impl World {
     /// A client that answers `bytes`, the parameters.
     pub(crate) fn join(&mut self, index: u32, bytes: &[u8]) -> Result<(Client, Vec<u8>), Abort> {
         let secrets = Secrets::draw(&mut self.rng);
+        self.secrets.insert(index, secrets.clone());
         let policy = Arc::new(self.policy(index));
         Client::join(
             policy,
@@ -304,6 +336,171 @@ impl World {
                 outcome.aborts.push((to, abort));
                 Some(Some(farewell))
             }
+        }
+    }
+}
+
+impl World {
+    /// The header of the session's messages.
+    pub(crate) fn header(&self) -> Header {
+        Header {
+            round: self.params.round,
+            attempt: self.params.attempt,
+        }
+    }
+
+    /// These parameters, signed by the server whatever they are.
+    pub(crate) fn proposal(&self, params: &Params) -> Vec<u8> {
+        let signature = match params.mode {
+            Mode::SemiHonest => [0; 64],
+            Mode::Malicious => {
+                let body = params.to_bytes();
+                let body: [&[u8]; 1] = [&body];
+                view::sign(&self.server_secret, Kind::Params, &[0; 32], u32::MAX, &body)
+            }
+        };
+        let header = Header {
+            round: params.round,
+            attempt: params.attempt,
+        };
+        ServerMessage::Params(Box::new(params.clone()), signature).encode(header)
+    }
+
+    /// Begins a session, of which no client has seen anything.
+    pub(crate) fn begin(&mut self) -> Stand {
+        let mut stand = Stand {
+            server: self.open(),
+            clients: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            down: Vec::new(),
+            up: Vec::new(),
+            aborts: Vec::new(),
+            sums: None,
+            failure: None,
+        };
+        stand.collect();
+        stand
+    }
+
+    /// Runs a session up to the server's messages of this kind.
+    pub(crate) fn until(&mut self, kind: Kind, drops: &Drops) -> Stand {
+        let mut stand = self.begin();
+        self.go_on(&mut stand, Some(kind), drops);
+        stand
+    }
+
+    /// Goes on with a session: up to the server's messages of this kind, or to the end.
+    pub(crate) fn go_on(&mut self, stand: &mut Stand, until: Option<Kind>, drops: &Drops) {
+        while let Some(message) = stand.pending.values().next() {
+            let kind = peek(message).unwrap().0;
+            if Some(kind) == until {
+                return;
+            }
+            let answers = self.round(stand, drops);
+            for (from, reply) in answers {
+                match reply {
+                    Some(reply) => {
+                        // Whoever is turned away is not waited for.
+                        if stand.server.receive(from, &reply).is_err() {
+                            stand.server.lost(from);
+                        }
+                        stand.up.push((from, reply));
+                    }
+                    None => stand.server.lost(from),
+                }
+            }
+            stand.collect();
+        }
+    }
+
+    /// Delivers what is pending; the answers, `None` for those who are gone.
+    pub(crate) fn round(
+        &mut self,
+        stand: &mut Stand,
+        drops: &Drops,
+    ) -> Vec<(u32, Option<Vec<u8>>)> {
+        let mut answers = Vec::new();
+        for (to, message) in std::mem::take(&mut stand.pending) {
+            let due = due(peek(&message).unwrap().0, self.params.mode);
+            stand.down.push((to, message.clone()));
+            if drops.get(&to).is_some_and(|gone| *gone as u8 <= due as u8) {
+                answers.push((to, None));
+                continue;
+            }
+            match self.hand(&mut stand.clients, to, &message) {
+                Ok(Step::Send(reply)) => answers.push((to, Some(reply))),
+                Ok(_) => {}
+                Err(abort) => {
+                    stand.aborts.push((to, abort));
+                    answers.push((to, None));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Hands client `to` a message; it masks its vector when it is due.
+    pub(crate) fn hand(
+        &mut self,
+        clients: &mut BTreeMap<u32, Client>,
+        to: u32,
+        message: &[u8],
+    ) -> Result<Step, Abort> {
+        let Some(client) = clients.get_mut(&to) else {
+            let (client, first) = self.join(to, message)?;
+            clients.insert(to, client);
+            return Ok(Step::Send(first));
+        };
+        match client.receive(message, NOW)? {
+            Step::Ready => client.mask(self.vectors[to as usize].clone(), 1, NOW),
+            step => Ok(step),
+        }
+    }
+}
+
+/// What a client answers a message of this kind with.
+pub(crate) fn due(kind: Kind, mode: Mode) -> Kind {
+    match kind {
+        Kind::Params => Kind::Advertise,
+        Kind::Roster => Kind::Shares,
+        Kind::Deliver => Kind::Masked,
+        Kind::Survivors if mode == Mode::Malicious => Kind::Ack,
+        Kind::Survivors | Kind::Acks => Kind::Reveal,
+        _ => Kind::Result,
+    }
+}
+
+impl Stand {
+    /// Takes what the server has put out.
+    pub(crate) fn collect(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    self.pending.insert(to, message.to_vec());
+                }
+                Output::Sums(sums) => {
+                    self.sums = Some(sums);
+                    self.server.announce([9; 32]);
+                }
+                Output::Failed(failure) => self.failure = Some(failure),
+                _ => {}
+            }
+        }
+    }
+
+    /// The pending message to `to`, read.
+    pub(crate) fn message(&self, to: u32) -> ServerMessage {
+        let members = self.server.params().members();
+        ServerMessage::decode(&self.pending[&to], members)
+            .unwrap()
+            .0
+    }
+
+    /// The only sum.
+    pub(crate) fn sum(&self) -> &Sum {
+        match self.sums.as_deref() {
+            Some([sum]) => sum,
+            other => panic!("{other:?}, failure {:?}, {:?}", self.failure, self.aborts),
         }
     }
 }
