@@ -3,6 +3,7 @@
 mod aggregation;
 mod attack;
 mod privacy;
+mod secure_aggregation;
 
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
@@ -74,6 +75,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     checks.sign_steps(experiment.aggregation.rule, experiment.server.optimizer);
     if let Some(privacy) = &experiment.privacy {
         checks.privacy(privacy, experiment);
+    }
+    if let Some(secure) = &experiment.secure_aggregation {
+        checks.secure_aggregation(secure, experiment);
     }
     if let Some(attack) = &experiment.attack {
         checks.attack(attack, &experiment.federation);

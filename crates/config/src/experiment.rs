@@ -6,6 +6,7 @@ use cloister_privacy::PrivacyConfig;
 use cloister_protocol::{FederationConfig, ServerConfig, TrainConfig};
 use cloister_redteam::AttackConfig;
 use cloister_robust::AggregationConfig;
+use cloister_secagg::SecureAggregationConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -47,6 +48,9 @@ pub struct Experiment {
     /// What adds noise, how much, and what it must not cost. Left out: nothing, and nothing is promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyConfig>,
+    /// How the server sees sums of updates only. Left out: it sees each update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_aggregation: Option<SecureAggregationConfig>,
     /// What malicious clients do, in a simulation. Left out: all clients are honest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackConfig>,

@@ -95,6 +95,7 @@ fn what_has_no_accounting() {
     );
     says(
         &privacy("distributed-discrete-gaussian", ", epsilon = 1.0"),
-        "a.toml:4:13: privacy.mechanism: distributed-discrete-gaussian needs a secure sum, which the round does not have yet",
+        "a.toml:4:13: privacy.mechanism: distributed-discrete-gaussian needs [secure_aggregation]: a server that sees single \
+         updates sees too little noise",
     );
 }

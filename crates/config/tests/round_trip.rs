@@ -13,6 +13,7 @@ use cloister_protocol::{
 };
 use cloister_redteam::{AttackConfig, AttackKind, Direction, Knowledge};
 use cloister_robust::{AggregationConfig, Before, Rule, Start, Weights};
+use cloister_secagg::{SecureAggregationConfig, ServerTrust};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -467,6 +468,42 @@ fn privacy() -> impl Strategy<Value = PrivacyConfig> {
         )
 }
 
+fn secure_aggregation() -> impl Strategy<Value = SecureAggregationConfig> {
+    let numbers = (0.0..0.5_f64, 0.0..0.5_f64, 3u32..20, 1u32..5);
+    let range = option::of(0.01_f32..100.0);
+    (
+        any::<bool>(),
+        any::<bool>(),
+        numbers,
+        range,
+        option::of(0.7..1.0_f64),
+    )
+        .prop_map(
+            |(
+                semi_honest,
+                narrow,
+                (collusion, dropout, minimum_cohort, buckets),
+                range,
+                threshold,
+            )| {
+                SecureAggregationConfig {
+                    mode: match semi_honest {
+                        true => ServerTrust::SemiHonest,
+                        false => ServerTrust::Malicious,
+                    },
+                    threshold,
+                    collusion,
+                    dropout,
+                    minimum_cohort,
+                    lanes: if narrow { 16 } else { 32 },
+                    range,
+                    buckets,
+                    ..SecureAggregationConfig::default()
+                }
+            },
+        )
+}
+
 fn experiment() -> impl Strategy<Value = Experiment> {
     let small = (
         "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}",
@@ -479,6 +516,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
         aggregation(),
         option::of(attack()),
         option::of(privacy()),
+        option::of(secure_aggregation()),
         (1u32..=u32::MAX, any::<bool>()),
     );
     let tables = (
@@ -492,7 +530,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
     );
     (small, tables).prop_map(
         |(
-            (name, seed, baselines, aggregation, attack, privacy, evaluate),
+            (name, seed, baselines, aggregation, attack, privacy, secure_aggregation, evaluate),
             (data, federation, model, train, server, faults, sweep),
         )| {
             let mut experiment = Experiment {
@@ -506,6 +544,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 server,
                 aggregation,
                 privacy,
+                secure_aggregation,
                 attack,
                 faults,
                 evaluate: Evaluate {
@@ -514,7 +553,10 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 },
                 sweep,
             };
-            // Not every mechanism goes with every rule and cohort.
+            // Not every mechanism goes with every rule and cohort, nor does every secure sum.
+            if experiment.check().is_err() {
+                experiment.secure_aggregation = None;
+            }
             if experiment.check().is_err() {
                 experiment.privacy = None;
             }

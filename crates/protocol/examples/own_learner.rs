@@ -127,7 +127,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 continue;
             };
             let place = to.0 as usize;
-            if let ClientAction::Train(job) = clients[place].receive(message) {
+            if let ClientAction::Train(job) = clients[place].receive(message, Duration::ZERO) {
                 let mut rng = streams.stream(Purpose::Train, job.round, to.0);
                 let result = learners[place].train(&job.global, &job.plan, &mut rng);
                 if let Some(reply) = clients[place].trained(job.round, result) {

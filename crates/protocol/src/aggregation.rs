@@ -8,7 +8,7 @@ use cloister_robust::{
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{ClientId, ProtocolError};
-use crate::server::{ClientVerdict, PrivateSum};
+use crate::server::{ClientVerdict, PrivateSum, SecureRound};
 use crate::sum::{ExactSum, Unfit, first_unfit};
 
 /// The rule of a run, and whether it can be applied while replies come in.
@@ -34,6 +34,8 @@ pub(crate) enum Replies {
     },
     /// Each of them.
     Rows(BTreeMap<ClientId, Vec<f32>>),
+    /// Masked, in sums that only a threshold of the members can unmask.
+    Secure(Box<SecureRound>),
 }
 
 impl Replies {
@@ -43,6 +45,23 @@ impl Replies {
             Self::Sum { weights, .. } => weights.len(),
             Self::Private { members, .. } => members.len(),
             Self::Rows(rows) => rows.len(),
+            Self::Secure(secure) => secure.count(),
+        }
+    }
+
+    /// The secure sum, if the replies are masked.
+    pub(crate) fn secure(&self) -> Option<&SecureRound> {
+        match self {
+            Self::Secure(secure) => Some(secure),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::secure`].
+    pub(crate) fn secure_mut(&mut self) -> Option<&mut SecureRound> {
+        match self {
+            Self::Secure(secure) => Some(secure),
+            _ => None,
         }
     }
 
@@ -78,6 +97,8 @@ impl Replies {
                 }
                 Some(index) => Err((Unfit::Entry { index }, update)),
             },
+            // Never a plain one among masked ones: `Server::take` refuses it.
+            Self::Secure(_) => Err((Unfit::Full, update)),
         }
     }
 }
@@ -151,19 +172,15 @@ impl Aggregation {
             }
             // Released by `PrivateMean`; who was in it stays with the server.
             Replies::Private { .. } => Ok(Vec::new()),
+            // Its rows are the means of buckets: `Self::combine`.
+            Replies::Secure(_) => Ok(Vec::new()),
             Replies::Rows(replies) => {
                 let rows: Vec<&[f32]> = replies.values().map(Vec::as_slice).collect();
                 let clients: Vec<u32> = replies.keys().map(|client| client.0).collect();
-                let input = Input {
-                    clients: Some(&clients),
-                    trusted,
-                    threads: self.threads,
-                    ..Input::new(&rows)
-                };
-                let verdict = self.aggregator.aggregate(&input, rng, out)?;
+                let rows = self.combine(&rows, Some(&clients), trusted, rng, out)?;
                 Ok(replies
                     .keys()
-                    .zip(verdict.rows)
+                    .zip(rows)
                     .map(|(client, verdict)| ClientVerdict {
                         client: *client,
                         verdict,
@@ -171,6 +188,29 @@ impl Aggregation {
                     .collect())
             }
         }
+    }
+
+    /// Applies the rule to `rows`, of clients or of buckets; writes the result into `out`.
+    pub(crate) fn combine(
+        &mut self,
+        rows: &[&[f32]],
+        clients: Option<&[u32]>,
+        trusted: Option<&[f32]>,
+        rng: &mut ChaCha8Rng,
+        out: &mut [f32],
+    ) -> Result<Vec<RowVerdict>, RobustError> {
+        let input = Input {
+            clients,
+            trusted,
+            threads: self.threads,
+            ..Input::new(rows)
+        };
+        Ok(self.aggregator.aggregate(&input, rng, out)?.rows)
+    }
+
+    /// Whether the rule is the plain mean.
+    pub(crate) fn is_plain_mean(&self) -> bool {
+        self.config().is_plain_mean()
     }
 
     /// Checks that a stored memory is of vectors of length `len`.

@@ -1,16 +1,22 @@
 //! The client's side of a round.
 
+mod secure;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::TrainPlan;
 use crate::error::ProtocolError;
 use crate::learner::{LearnerError, Update};
 use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
 
+use secure::Masking;
+pub use secure::Protection;
+
 /// One client as a state machine: which round it is training, which it has answered. It holds no model and no data,
 /// so that thousands can lie idle; the host trains with a [`crate::Learner`] when told to. With
 /// [`TrainPlan::client_momentum`] it keeps one vector of the model's length.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     layout: LayoutDigest,
     parameters: usize,
@@ -18,6 +24,8 @@ pub struct Client {
     training: Option<Training>,
     answered: u32,
     momentum: Vec<f32>,
+    /// What it takes to send nothing but masked updates.
+    masking: Option<Box<Masking>>,
 }
 
 /// The round in training, and what its plan says about momentum.
@@ -55,6 +63,8 @@ pub struct TrainJob {
     pub plan: TrainPlan,
     /// Global parameters to start from.
     pub global: Arc<[f32]>,
+    /// A message to send at once, before training: the client's keys for a secure sum.
+    pub first: Option<ClientMessage>,
 }
 
 impl Client {
@@ -67,6 +77,7 @@ impl Client {
             training: None,
             answered: 0,
             momentum: Vec::new(),
+            masking: None,
         }
     }
 
@@ -100,9 +111,10 @@ impl Client {
     }
 
     /// Takes a message of the server.
-    pub fn receive(&mut self, message: ServerMessage) -> ClientAction {
+    pub fn receive(&mut self, message: ServerMessage, now: Duration) -> ClientAction {
         match message {
             ServerMessage::Finished => ClientAction::Stop,
+            ServerMessage::Secure(bytes) => self.receive_secure(&bytes, now),
             ServerMessage::Train(request) if request.round == self.answered => {
                 ClientAction::Repeat {
                     round: request.round,
@@ -113,7 +125,7 @@ impl Client {
             {
                 ClientAction::Nothing
             }
-            ServerMessage::Train(request) => self.begin(request),
+            ServerMessage::Train(request) => self.begin(request, now),
         }
     }
 
@@ -122,11 +134,16 @@ impl Client {
             .is_some_and(|training| training.round == round)
     }
 
-    fn begin(&mut self, request: TrainRequest) -> ClientAction {
+    fn begin(&mut self, request: TrainRequest, now: Duration) -> ClientAction {
         let round = request.round;
-        if let Some(reason) = self.unacceptable(&request) {
-            return ClientAction::Send(self.failed(round, reason));
-        }
+        let joined = match self.unacceptable(&request) {
+            Some(reason) => Err(reason),
+            None => self.join(&request, now),
+        };
+        let first = match joined {
+            Ok(first) => first,
+            Err(reason) => return ClientAction::Send(self.failed(round, reason)),
+        };
         // A newer round replaces one in training: the server has given up on the older.
         self.training = Some(Training {
             round,
@@ -136,6 +153,7 @@ impl Client {
             round,
             plan: request.plan,
             global: request.global,
+            first,
         })
     }
 
@@ -157,7 +175,8 @@ impl Client {
         ))
     }
 
-    /// Takes the result of a [`TrainJob`]; `None` if a newer round has replaced it meanwhile.
+    /// Takes the result of a [`TrainJob`]; `None` if a newer round has replaced it meanwhile. A client that masks its updates
+    /// must not send it as it is: [`Self::protect`] makes of it what may be sent.
     pub fn trained(
         &mut self,
         round: u32,
@@ -202,6 +221,7 @@ mod tests {
     use super::*;
     use crate::config::TrainConfig;
 
+    const NOW: Duration = Duration::ZERO;
     const LAYOUT: LayoutDigest = LayoutDigest([1; 32]);
 
     fn request(round: u32, global: Vec<f32>) -> ServerMessage {
@@ -210,6 +230,7 @@ mod tests {
             layout: LAYOUT,
             plan: TrainConfig::default().plan(round),
             global: global.into(),
+            secure: None,
         })
     }
 
@@ -225,24 +246,27 @@ mod tests {
     fn repeated_and_stale_requests_do_not_train_again() {
         let mut client = Client::new(LAYOUT, 2, 4);
         assert!(matches!(
-            client.receive(request(2, vec![0.0; 2])),
+            client.receive(request(2, vec![0.0; 2]), NOW),
             ClientAction::Train(_)
         ));
         assert_eq!(
-            client.receive(request(2, vec![0.0; 2])),
+            client.receive(request(2, vec![0.0; 2]), NOW),
             ClientAction::Nothing
         );
         assert!(client.trained(2, Ok(update())).is_some());
         assert_eq!(
-            client.receive(request(2, vec![0.0; 2])),
+            client.receive(request(2, vec![0.0; 2]), NOW),
             ClientAction::Repeat { round: 2 }
         );
         assert_eq!(
-            client.receive(request(1, vec![0.0; 2])),
+            client.receive(request(1, vec![0.0; 2]), NOW),
             ClientAction::Nothing
         );
         assert_eq!(client.trained(2, Ok(update())), None);
-        assert_eq!(client.receive(ServerMessage::Finished), ClientAction::Stop);
+        assert_eq!(
+            client.receive(ServerMessage::Finished, NOW),
+            ClientAction::Stop
+        );
     }
 
     #[test]
@@ -257,10 +281,11 @@ mod tests {
                 layout: LAYOUT,
                 plan: config.plan(round),
                 global: vec![0.0; 2].into(),
+                secure: None,
             })
         };
         let sent = |client: &mut Client, round, values: [f32; 2]| {
-            client.receive(request(round));
+            client.receive(request(round), NOW);
             let update = Update {
                 values: values.to_vec(),
                 ..update()
@@ -285,9 +310,9 @@ mod tests {
     #[test]
     fn a_newer_round_replaces_one_in_training() {
         let mut client = Client::new(LAYOUT, 2, 4);
-        client.receive(request(1, vec![0.0; 2]));
+        client.receive(request(1, vec![0.0; 2]), NOW);
         assert!(matches!(
-            client.receive(request(2, vec![0.0; 2])),
+            client.receive(request(2, vec![0.0; 2]), NOW),
             ClientAction::Train(_)
         ));
         assert_eq!(client.trained(1, Ok(update())), None);
@@ -301,7 +326,7 @@ mod tests {
             (vec![0.0, f32::NAN], "parameter 1"),
         ] {
             let mut client = Client::new(LAYOUT, 2, 4);
-            let action = client.receive(request(1, global));
+            let action = client.receive(request(1, global), NOW);
             let ClientAction::Send(ClientMessage::Failed { round: 1, reason }) = action else {
                 panic!("{action:?}");
             };
@@ -309,7 +334,7 @@ mod tests {
         }
         let mut client = Client::new(LayoutDigest([2; 32]), 2, 4);
         assert!(matches!(
-            client.receive(request(1, vec![0.0; 2])),
+            client.receive(request(1, vec![0.0; 2]), NOW),
             ClientAction::Send(ClientMessage::Failed { .. })
         ));
     }

@@ -94,6 +94,12 @@ pub enum Refusal {
     /// The client says that it could not train.
     #[error("client failed: {0}")]
     Failed(String),
+    /// A plain update, or a plain figure, came in a round whose updates are masked; or the other way round.
+    #[error("{0}")]
+    Masking(&'static str),
+    /// A message of the secure sum does not check.
+    #[error("secure sum: {0}")]
+    SecureSum(#[from] cloister_secagg::Rejection),
 }
 
 impl Refusal {
@@ -113,6 +119,9 @@ impl Refusal {
             Self::ExampleCount { .. } => "example-count",
             Self::Loss(_) => "loss",
             Self::Failed(_) => "failed",
+            Self::Masking(_) => "masking",
+            Self::SecureSum(cloister_secagg::Rejection::Left(_)) => "left",
+            Self::SecureSum(_) => "secure-sum",
         }
     }
 }
@@ -159,6 +168,9 @@ pub enum ProtocolError {
     /// A round whose noise the server adds was begun without a source of noise, or before the ledger had its release.
     #[error("round {0} is not in the privacy ledger, or the server has no noise")]
     NotCommitted(u32),
+    /// Secure sums were asked for, and cannot be made.
+    #[error("secure aggregation: {0}")]
+    SecureAggregation(String),
     /// Nobody is enrolled.
     #[error("no client is enrolled")]
     NobodyEnrolled,

@@ -50,21 +50,24 @@ mod error;
 mod learner;
 mod privacy;
 mod sampling;
+mod secure;
 mod server;
 mod server_optimizer;
 mod streams;
 
-pub use client::{Client, ClientAction, TrainJob};
+pub use client::{Client, ClientAction, Protection, TrainJob};
 pub use config::{
     FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
     TrainPlan,
 };
 pub use error::{ClientId, ProtocolError, Refusal};
 pub use learner::{DpSgd, Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update};
-pub use privacy::PrivacyPlan;
-pub use sampling::{CohortOdds, most_replies};
+pub use privacy::{PrivacyPlan, SecureSum};
+pub use sampling::{CohortOdds, most_called, most_replies};
+pub use secure::{SecurePlan, roster_name};
 pub use server::{
-    ClientVerdict, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings, ServerState,
+    ClientVerdict, MaskedReport, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
+    ServerState,
 };
 pub use server_optimizer::ServerOptimizer;
 pub use streams::{Purpose, Streams};

@@ -1,16 +1,18 @@
 //! The messages of a round and their bytes.
 //!
-//! All numbers are little-endian. A message starts with the two bytes `C1 F5`, a format version (1) and a kind, and ends
+//! All numbers are little-endian. A message starts with the two bytes `C1 F5`, a format version (2) and a kind, and ends
 //! with the first 8 bytes of the SHA-256 of all before: against accidents on the way, not against forgers, which is the
 //! transport's work. A decoder checks each length against what is really there before it allocates.
 //!
 //! | kind | message | body |
 //! | --- | --- | --- |
-//! | 1 | [`ServerMessage::Train`] | round u32, layout 32 bytes, plan (see [`TrainPlan`]), d u32, d x f32 |
+//! | 1 | [`ServerMessage::Train`] | round u32, layout 32 bytes, plan (see [`TrainPlan`]), d u32, d x f32, b u32, b bytes of parameters of a secure sum (0: none) |
 //! | 2 | [`ServerMessage::Finished`] | - |
+//! | 3 | [`ServerMessage::Secure`] | b u32, b bytes: `docs/secure-aggregation-wire.md` |
 //! | 17 | [`ClientMessage::Enroll`] | examples u64, layout 32 bytes |
 //! | 18 | [`ClientMessage::Reply`] | round u32, layout 32 bytes, examples i64, loss f64, d u32, d x f32 |
 //! | 19 | [`ClientMessage::Failed`] | round u32, length u16, that many bytes of UTF-8 |
+//! | 20 | [`ClientMessage::Secure`] | b u32, b bytes: `docs/secure-aggregation-wire.md` |
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +24,8 @@ use crate::config::TrainPlan;
 mod wire;
 
 use wire::{
-    FRAME, PLAN, cut, header, open, optional_len, put_optional, put_plan, put_vector, seal,
-    unknown_kind,
+    FRAME, PLAN, cut, header, open, optional_len, put_bytes, put_optional, put_plan, put_vector,
+    seal, unknown_kind,
 };
 
 /// SHA-256 over a parameter layout: which tensors, in which shapes, in which order.
@@ -55,12 +57,21 @@ impl fmt::Debug for LayoutDigest {
     }
 }
 
+/// The bytes of a plan, as in [`ServerMessage::Train`].
+pub(crate) fn plan_bytes(plan: &TrainPlan) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PLAN);
+    put_plan(&mut out, plan);
+    out
+}
+
 /// What the server sends.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ServerMessage {
     /// Train in this round, from this model.
     Train(TrainRequest),
+    /// A message of the round's secure sum.
+    Secure(Arc<[u8]>),
     /// The run is over.
     Finished,
 }
@@ -76,6 +87,8 @@ pub struct TrainRequest {
     pub plan: TrainPlan,
     /// The round's global parameters, shared by all members in one process.
     pub global: Arc<[f32]>,
+    /// The parameters of the round's secure sum; `None` if updates go to the server as they are.
+    pub secure: Option<Arc<[u8]>>,
 }
 
 /// What a client sends.
@@ -91,6 +104,8 @@ pub enum ClientMessage {
     },
     /// The trained update.
     Reply(TrainReply),
+    /// A message of the round's secure sum; the update is in one of them, masked.
+    Secure(Vec<u8>),
     /// The client could not train.
     Failed {
         /// The round it was asked for.
@@ -168,8 +183,13 @@ impl ServerMessage {
                 out.extend(request.layout.0);
                 put_plan(&mut out, &request.plan);
                 put_vector(&mut out, &request.global);
+                put_bytes(&mut out, request.secure.as_deref().unwrap_or_default());
             }
             Self::Finished => header(&mut out, 2),
+            Self::Secure(bytes) => {
+                header(&mut out, 3);
+                put_bytes(&mut out, bytes);
+            }
         }
         seal(out)
     }
@@ -177,8 +197,12 @@ impl ServerMessage {
     /// Length of [`Self::encode`]'s result, without making it.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Train(request) => FRAME + 4 + 32 + PLAN + 4 + 4 * request.global.len(),
+            Self::Train(request) => {
+                let secure = request.secure.as_ref().map_or(0, |bytes| bytes.len());
+                FRAME + 4 + 32 + PLAN + 4 + 4 * request.global.len() + 4 + secure
+            }
             Self::Finished => FRAME,
+            Self::Secure(bytes) => FRAME + 4 + bytes.len(),
         }
     }
 
@@ -194,8 +218,12 @@ impl ServerMessage {
                 layout: LayoutDigest(reader.array("layout")?),
                 plan: reader.plan()?,
                 global: reader.vector("global", most_parameters)?.into(),
+                secure: Some(reader.bytes("secure")?)
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(Into::into),
             }),
             2 => Self::Finished,
+            3 => Self::Secure(reader.bytes("secure")?.into()),
             kind => return Err(unknown_kind(kind)),
         };
         reader.end(message)
@@ -227,6 +255,10 @@ impl ClientMessage {
                 out.extend((reason.len() as u16).to_le_bytes());
                 out.extend(reason.as_bytes());
             }
+            Self::Secure(bytes) => {
+                header(&mut out, 20);
+                put_bytes(&mut out, bytes);
+            }
         }
         seal(out)
     }
@@ -239,6 +271,7 @@ impl ClientMessage {
                 FRAME + 4 + 32 + 8 + optional_len(reply.loss) + 4 + 4 * reply.update.len()
             }
             Self::Failed { reason, .. } => FRAME + 4 + 2 + cut(reason).len(),
+            Self::Secure(bytes) => FRAME + 4 + bytes.len(),
         }
     }
 
@@ -264,6 +297,7 @@ impl ClientMessage {
                 round: reader.u32("round")?,
                 reason: reader.text("reason")?,
             },
+            20 => Self::Secure(reader.bytes("secure")?.to_vec()),
             kind => return Err(unknown_kind(kind)),
         };
         reader.end(message)
@@ -294,6 +328,7 @@ mod tests {
             layout: LayoutDigest([9; 32]),
             plan: TrainConfig::default().plan(3),
             global: vec![1.0, 2.0].into(),
+            secure: Some(vec![7; 3].into()),
         })
     }
 
@@ -311,12 +346,18 @@ mod tests {
         if let ClientMessage::Reply(reply) = &mut withheld {
             reply.loss = None;
         }
-        for message in [reply(vec![1.5, -2.0]), withheld, failed, enroll] {
+        let secure = ClientMessage::Secure(vec![1, 2, 3]);
+        for message in [reply(vec![1.5, -2.0]), withheld, failed, enroll, secure] {
             let bytes = message.encode();
             assert_eq!(bytes.len(), message.encoded_len());
             assert_eq!(ClientMessage::decode(&bytes, 2), Ok(message));
         }
-        for message in [train(), ServerMessage::Finished] {
+        let mut plain = train();
+        if let ServerMessage::Train(request) = &mut plain {
+            request.secure = None;
+        }
+        let secure = ServerMessage::Secure(vec![4; 5].into());
+        for message in [train(), plain, secure, ServerMessage::Finished] {
             let bytes = message.encode();
             assert_eq!(bytes.len(), message.encoded_len());
             assert_eq!(ServerMessage::decode(&bytes, 2), Ok(message));

@@ -5,6 +5,7 @@ use cloister_privacy::mechanism::adaptive_clip::{AdaptiveClip, AdaptiveClipSetti
 use cloister_privacy::mechanism::correlated::{
     Blt, CorrelatedGaussian, CorrelatedSettings, Participation, Strategy, Toeplitz,
 };
+use cloister_privacy::mechanism::distributed::{DistributedGaussian, DistributedSettings};
 use cloister_privacy::mechanism::local::LocalGaussian;
 use cloister_privacy::noise::NoiseSource;
 use cloister_privacy::{Correlation, Event, Mechanism, Neighbouring, PrivacyConfig, PrivacyError};
@@ -15,6 +16,10 @@ use crate::sampling;
 
 /// Buffers of `correlation = "blt"`.
 const BUFFERS: usize = 4;
+/// Bits of a coordinate of distributed noise, unless the config says otherwise.
+const DISTRIBUTED_BITS: u32 = 16;
+/// Standard deviations of a sum with distributed noise that do not wrap.
+const ROOM: f64 = 4.0;
 
 /// The mechanism of a run with all its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +30,18 @@ pub struct PrivacyPlan {
     train: TrainConfig,
     /// Clients enrolled; public.
     clients: u32,
+    sum: Option<SecureSum>,
+}
+
+/// The secure sum in which distributed noise adds up; public numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SecureSum {
+    /// Coordinates of an update.
+    pub dimension: usize,
+    /// Members called in a round.
+    pub members: u32,
+    /// Members of a sum that are honest for certain, so that their noise is in it and secret.
+    pub honest: u32,
 }
 
 /// Steps of `dp-sgd` that a client with so many examples takes in a round, by numbers that are public.
@@ -48,11 +65,11 @@ impl PrivacyPlan {
         federation: &FederationConfig,
         train: &TrainConfig,
         examples: &[u64],
+        sum: Option<SecureSum>,
     ) -> Result<Self, PrivacyError> {
-        if config.mechanism == Mechanism::DistributedDiscreteGaussian {
+        if config.mechanism == Mechanism::DistributedDiscreteGaussian && sum.is_none() {
             return Err(PrivacyError::Unsupported(
-                "distributed-discrete-gaussian needs a secure sum, which the round does not have yet: a server that sees \
-                 single shares sees too little noise"
+                "distributed-discrete-gaussian needs a secure sum: a server that sees single shares sees too little noise"
                     .to_owned(),
             ));
         }
@@ -62,6 +79,7 @@ impl PrivacyPlan {
             federation: federation.clone(),
             train: train.clone(),
             clients: examples.len() as u32,
+            sum,
         };
         if config.noise_multiplier.is_none() {
             plan.noise_multiplier = plan.calibrate(examples)?;
@@ -71,6 +89,9 @@ impl PrivacyPlan {
         }
         if let Some(event) = plan.run_event(0) {
             event?;
+        }
+        if plan.is_distributed() {
+            plan.distributed()?;
         }
         if let Some(examples) = examples.first() {
             // Refuses now what the accountant would refuse in the first round.
@@ -129,6 +150,32 @@ impl PrivacyPlan {
             self.config.mechanism,
             Mechanism::CentralGaussian | Mechanism::CorrelatedGaussian
         )
+    }
+
+    /// Whether clients add noise that is enough in their sum only.
+    pub fn is_distributed(&self) -> bool {
+        self.config.mechanism == Mechanism::DistributedDiscreteGaussian
+    }
+
+    /// Both ends of noise that clients add to their secure sum.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] for another mechanism, and for bits that are too few.
+    pub fn distributed(&self) -> Result<DistributedGaussian, PrivacyError> {
+        let Some(sum) = self.sum.filter(|_| self.is_distributed()) else {
+            return Err(PrivacyError::Unsupported(
+                "the run adds no noise in its sums".to_owned(),
+            ));
+        };
+        DistributedGaussian::new(DistributedSettings {
+            dimension: sum.dimension,
+            clip: self.config.clip,
+            noise_multiplier: self.noise_multiplier,
+            clients: sum.members.into(),
+            honest: self.config.honest.unwrap_or(sum.honest).into(),
+            bits: Some(self.config.bits.unwrap_or(DISTRIBUTED_BITS)),
+            room: ROOM,
+        })
     }
 
     /// Rounds from a client's participation to its next, where groups of clients take turns; 1 where they do not.
@@ -215,6 +262,10 @@ impl PrivacyPlan {
     /// What a round of the server's mechanism releases about the units of all clients; `None` if clients add the noise, or
     /// if rounds belong together ([`Self::run_event`]).
     pub fn round_event(&self) -> Option<Event> {
+        if self.is_distributed() {
+            // Who is in a cohort is known to the server, from whom the noise is to protect: its draw hides nobody.
+            return self.distributed().ok().map(|noise| noise.event(None));
+        }
         if self.config.mechanism != Mechanism::CentralGaussian {
             return None;
         }

@@ -23,6 +23,14 @@ pub fn most_replies(settings: &FederationConfig, clients: u32) -> u32 {
     }
 }
 
+/// The most clients that a round asks, those beyond what it wants included; under Poisson sampling, all of them.
+pub fn most_called(settings: &FederationConfig, clients: u32) -> u32 {
+    match settings.sampling {
+        Sampling::Fixed => sizes(settings, clients as usize).0 as u32,
+        Sampling::Poisson => clients,
+    }
+}
+
 /// How likely the random cohort of a round is to hold more malicious clients than a rule is told to withstand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CohortOdds {

@@ -1,8 +1,10 @@
 //! The server's side of a round.
 
+mod conclude;
 mod event;
 mod private;
 mod round;
+mod secure;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use cloister_privacy::Receipt;
 use cloister_privacy::mechanism::adaptive_clip::AdaptiveClip;
 use cloister_privacy::noise::NoiseSource;
 use cloister_robust::{AggregationConfig, Aggregator, AggregatorState};
+use cloister_secagg::Identity;
 
 use crate::aggregation::{Aggregation, Replies};
 use crate::config::{FederationConfig, ServerConfig, TrainConfig};
@@ -19,14 +22,16 @@ use crate::error::{ClientId, ProtocolError, Refusal};
 use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
 use crate::privacy::PrivacyPlan;
 use crate::sampling;
+use crate::secure::SecurePlan;
 use crate::server_optimizer::ServerOptimizer;
 use crate::streams::{Purpose, Streams};
 use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
 
-pub use event::{ClientVerdict, RoundReport, ServerEvent, ServerOutput};
+pub use event::{ClientVerdict, MaskedReport, RoundReport, ServerEvent, ServerOutput};
 use private::PrivateMean;
 pub(crate) use private::PrivateSum;
 use round::{Member, Round};
+pub(crate) use secure::SecureRound;
 
 /// The tables that decide what a server does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +46,8 @@ pub struct ServerSettings {
     pub aggregation: AggregationConfig,
     /// What adds noise; `None` if nothing does.
     pub privacy: Option<PrivacyPlan>,
+    /// How updates are masked; `None` if the server sees them.
+    pub secure: Option<SecurePlan>,
 }
 
 /// All that a server must remember between rounds.
@@ -70,6 +77,7 @@ pub struct Server {
     optimizer: ServerOptimizer,
     aggregation: Aggregation,
     private: Option<PrivateMean>,
+    identity: Option<Identity>,
     roster: BTreeMap<ClientId, u32>,
     round: u32,
     current: Option<Round>,
@@ -104,6 +112,7 @@ impl Server {
             optimizer,
             aggregation,
             private,
+            identity: None,
             roster: BTreeMap::new(),
             round: 0,
             current: None,
@@ -177,6 +186,15 @@ impl Server {
         self.current.is_some()
     }
 
+    /// Whether an update that comes now can still count.
+    pub fn takes_updates(&self) -> bool {
+        match self.current.as_ref().map(|round| round.replies.secure()) {
+            None => false,
+            Some(None) => true,
+            Some(Some(secure)) => secure.takes_updates(),
+        }
+    }
+
     /// Whether all rounds of the plan have ended.
     pub fn is_finished(&self) -> bool {
         self.current.is_none() && self.round >= self.settings.federation.rounds
@@ -186,6 +204,9 @@ impl Server {
     pub fn deadline(&self) -> Option<Duration> {
         let seconds = self.settings.federation.deadline?;
         let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        if let Some(stage) = self.stage_deadline(wait) {
+            return Some(stage);
+        }
         Some(self.current.as_ref()?.started.saturating_add(wait))
     }
 
@@ -247,6 +268,13 @@ impl Server {
                 (cohort, self.aggregation.collect(self.global.len()))
             }
         };
+        let (replies, secure, refused) = match &self.settings.secure {
+            Some(plan) => match self.open_session(plan, round, &cohort.members, now) {
+                Ok((secure, params)) => (Replies::Secure(Box::new(secure)), Some(params), None),
+                Err(error) => (replies, None, Some(error.to_string())),
+            },
+            None => (replies, None, None),
+        };
         self.round = round;
         self.current = Some(Round {
             started: now,
@@ -264,11 +292,16 @@ impl Server {
             round: self.round,
             cohort: cohort.members.clone(),
         });
+        if let Some(reason) = refused {
+            self.conclude(now, |_, _| Err(reason));
+            return Ok(());
+        }
         let message = ServerMessage::Train(TrainRequest {
             round: self.round,
             layout: self.layout,
             plan: self.settings.train.plan(self.round),
             global: Arc::clone(&self.global),
+            secure,
         });
         for client in cohort.members {
             self.send(client, message.clone());
@@ -314,13 +347,15 @@ impl Server {
                 round: self.round,
                 client,
             });
-            self.settle(now);
         }
+        // Its update may be in a secure sum already, which then has to be unmasked without it.
+        self.lose_in_session(client);
+        self.settle(now);
     }
 
     /// Lets time pass: ends the round if its deadline has come.
     pub fn tick(&mut self, now: Duration) {
-        if self.deadline().is_some_and(|deadline| now >= deadline) {
+        if self.deadline().is_some_and(|deadline| now >= deadline) && !self.close_stage(now) {
             self.end_round(now);
         }
     }
@@ -334,7 +369,12 @@ impl Server {
                 Ok(()) => self.refuse_member(from, Refusal::Failed(reason), now),
                 Err(refusal) => self.refuse(from, refusal),
             },
+            ClientMessage::Secure(bytes) => self.take_secure(from, &bytes, now),
             ClientMessage::Reply(reply) => match self.awaited(from, reply.round) {
+                Ok(()) if self.settings.secure.is_some() => {
+                    let reason = "a plain update, where all are masked";
+                    self.refuse_member(from, Refusal::Masking(reason), now);
+                }
                 Ok(()) => match self.check(from, &reply) {
                     Ok(weight) => self.accept(from, reply, weight, now),
                     Err(refusal) => self.refuse_member(from, refusal, now),
@@ -451,6 +491,7 @@ impl Server {
         if let Some(round) = &mut self.current
             && round.resolve(client, Member::Refused)
         {
+            self.lose_in_session(client);
             self.settle(now);
         }
     }
@@ -460,69 +501,15 @@ impl Server {
         let Some(round) = &self.current else {
             return;
         };
+        if round.replies.secure().is_some() {
+            return self.follow_session(now);
+        }
         let accepted = round.accepted();
         let minimum = self.minimum_replies();
         let complete = accepted >= round.wanted.max(minimum);
         if complete || round.waiting == 0 || accepted + round.waiting < minimum {
             self.end_round(now);
         }
-    }
-
-    fn end_round(&mut self, now: Duration) {
-        let Some(round) = self.current.take() else {
-            return;
-        };
-        let mut report = RoundReport {
-            bytes_up: std::mem::take(&mut self.bytes_up),
-            bytes_down: std::mem::take(&mut self.bytes_down),
-            // As it was in this round: a release may move it.
-            clip: self.private.as_ref().map(PrivateMean::clip),
-            ..round.report(self.round, now)
-        };
-        if self.settings.privacy.is_some() {
-            // Mean losses are made of the same examples, and have no noise.
-            report.train_loss = None;
-        }
-        match self.aggregate(round) {
-            Ok((update, verdicts)) => {
-                let mut global = self.global.to_vec();
-                self.optimizer.step(&mut global, &update);
-                self.global = global.into();
-                report.verdicts = verdicts;
-            }
-            Err(reason) => report.abandoned = Some(reason),
-        }
-        self.event(ServerEvent::RoundEnded(report));
-    }
-
-    /// The round's update, or why there is none.
-    fn aggregate(&mut self, round: Round) -> Result<(Vec<f32>, Vec<ClientVerdict>), String> {
-        let round = match (round.replies, &mut self.private) {
-            // However few came, also none: the noise is released as it was accounted.
-            (Replies::Private { sum, .. }, Some(private)) => {
-                let update = private.release(sum).map_err(|error| error.to_string())?;
-                return Ok((update, Vec::new()));
-            }
-            (replies, _) => Round { replies, ..round },
-        };
-        let accepted = round.accepted();
-        let minimum = (self.settings.federation.minimum_replies as usize).max(1);
-        if accepted < minimum {
-            let plural = if accepted == 1 { "y" } else { "ies" };
-            return Err(format!("{accepted} good repl{plural}, {minimum} needed"));
-        }
-        let mut rng = self.streams.stream(Purpose::Aggregate, self.round, 0);
-        let mut update = vec![0.0; self.global.len()];
-        let verdicts = self
-            .aggregation
-            .aggregate(
-                &round.replies,
-                round.trusted.as_deref(),
-                &mut rng,
-                &mut update,
-            )
-            .map_err(|error| error.to_string())?;
-        Ok((update, verdicts))
     }
 
     /// Good replies without which neither the plan nor the rule lets a round complete.

@@ -31,6 +31,12 @@ pub enum Purpose {
     ServerNoise,
     /// Privacy noise and coins of a client, in a run that says that it is not private.
     ClientNoise,
+    /// Random rounding of a client's update to integers; no secret.
+    Rounding,
+    /// The public nonce of a round's secure aggregation.
+    Nonce,
+    /// Keys of a secure sum, in a run that says that nothing in it is secret.
+    Keys,
 }
 
 impl Purpose {
@@ -49,6 +55,9 @@ impl Purpose {
             Self::Attackers => 10,
             Self::ServerNoise => 11,
             Self::ClientNoise => 12,
+            Self::Rounding => 13,
+            Self::Nonce => 14,
+            Self::Keys => 15,
         }
     }
 }

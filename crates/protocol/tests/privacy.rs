@@ -51,6 +51,7 @@ fn settings(fraction: f64, sampling: Sampling) -> ServerSettings {
         &federation,
         &train,
         &examples,
+        None,
     );
     ServerSettings {
         privacy: Some(plan.unwrap()),
@@ -304,7 +305,8 @@ fn one_example_moves_a_step_by_no_more_than_the_clip() {
     };
     let mut settings = config(Mechanism::DpSgd);
     settings.clip = 0.05;
-    let plan = PrivacyPlan::new(&settings, &FederationConfig::default(), &train, &[40]).unwrap();
+    let plan =
+        PrivacyPlan::new(&settings, &FederationConfig::default(), &train, &[40], None).unwrap();
     assert_eq!(plan.client_event(40).unwrap().1, 1);
     let step = |data: &Dataset, seed| -> Vec<f64> {
         let noise = NoiseSource::seeded([seed; 32]);
@@ -354,7 +356,14 @@ fn the_event_counts_each_step() {
         ..TrainConfig::default()
     };
     let federation = FederationConfig::default();
-    let plan = PrivacyPlan::new(&config(Mechanism::DpSgd), &federation, &train, &[60_000]).unwrap();
+    let plan = PrivacyPlan::new(
+        &config(Mechanism::DpSgd),
+        &federation,
+        &train,
+        &[60_000],
+        None,
+    )
+    .unwrap();
     let (event, steps) = plan.client_event(60_000).unwrap();
     assert_eq!(steps, 2 * 235);
     let expected = cloister_privacy::Event::PoissonGaussian {
@@ -376,7 +385,7 @@ fn noise_is_calibrated_to_the_budget() {
     };
     let federation = FederationConfig::default();
     let sizes = [50, 400, 3000];
-    let plan = PrivacyPlan::new(&settings, &federation, &train, &sizes).unwrap();
+    let plan = PrivacyPlan::new(&settings, &federation, &train, &sizes, None).unwrap();
     let losses: Vec<f64> = sizes
         .iter()
         .map(|examples| {

@@ -33,6 +33,9 @@ pub enum SimError {
     /// The privacy ledger is missing, changed, or cannot be written.
     #[error("privacy ledger {0}")]
     Ledger(#[from] cloister_privacy::LedgerError),
+    /// The keys of secure sums cannot be drawn.
+    #[error("keys of secure sums: {0}")]
+    Keys(String),
     /// The attack cannot be made on this federation.
     #[error("attack: {0}")]
     Attack(#[from] cloister_redteam::AttackError),

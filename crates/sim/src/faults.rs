@@ -4,17 +4,27 @@ use std::time::Duration;
 
 use cloister_config::Faults;
 use cloister_protocol::{ClientId, Purpose, Streams};
+use cloister_secagg::message::Kind;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
 /// What becomes of a cohort member in a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
-    /// It never answers.
-    Dropout,
+    /// It is gone: in a round with a secure sum from the message on that it would answer with this one, else from the start.
+    Dropout { from: Kind },
     /// It answers so long after the round began, with its bytes garbled in transit or not.
     Reply { after: Duration, garbled: bool },
 }
+
+/// What members of a secure sum send, in this order.
+const STAGES: [Kind; 5] = [
+    Kind::Advertise,
+    Kind::Shares,
+    Kind::Masked,
+    Kind::Ack,
+    Kind::Reveal,
+];
 
 /// Draws the fate of `client` in `round`, which trains for `steps` steps: a function of its arguments, so that it does
 /// not depend on the order of the asking.
@@ -30,7 +40,9 @@ pub(crate) fn fate(
     let [dropout, straggles, garbles]: [f64; 3] = [rng.random(), rng.random(), rng.random()];
     let normal: f64 = StandardNormal.sample(&mut rng);
     if dropout < faults.dropout {
-        return Fate::Dropout;
+        // Drawn last, so that it moves no other draw.
+        let from = STAGES[rng.random_range(0..STAGES.len())];
+        return Fate::Dropout { from };
     }
     // Lognormal with mean 1: exp(s z - s²/2).
     let spread = (faults.seconds_spread * normal - faults.seconds_spread.powi(2) / 2.0).exp();

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use cloister_config::Experiment;
 use cloister_data::{ClientShare, Partition, TrainTest};
 use cloister_nn::{InputShape, Model};
+use cloister_privacy::Mechanism;
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{
-    DpSgd, LearnerError, PrivacyPlan, ProtocolError, TrainJob, Update, most_replies,
+    DpSgd, LearnerError, PrivacyPlan, ProtocolError, SecureSum, TrainJob, Update, most_called,
+    most_replies,
 };
 use cloister_robust::Rule;
+use cloister_secagg::Params;
+use cloister_secagg::statement::honest_members;
 use rand::seq::{SliceRandom, index};
 
 use crate::error::SimError;
@@ -30,6 +34,8 @@ pub struct Federation {
     pub model: Model,
     /// What adds privacy noise, with its numbers.
     pub privacy: Option<PrivacyPlan>,
+    /// The numbers of a round's secure sum, if the server sees sums only; under Poisson sampling, if all clients are called.
+    pub sums: Option<Params>,
     pub(crate) streams: Streams,
     pub(crate) pool: ScratchPool,
 }
@@ -66,10 +72,21 @@ impl Federation {
             let count = attack.clients.unwrap_or(0);
             join_attackers(&mut partition, count, data.train.len(), &streams);
         }
-        let replies = most_replies(&experiment.federation, partition.clients.len() as u32);
-        aggregation
-            .check_rows(replies as usize)
-            .map_err(ProtocolError::from)?;
+        let shape = data.train.shape();
+        let input = InputShape {
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+        };
+        let model = Model::build(&experiment.model, input, data.train.classes().len())?;
+        let called = most_called(&experiment.federation, partition.clients.len() as u32);
+        let sums = secure_sums(experiment, called, model.layout().len())?;
+        if sums.is_none() {
+            let replies = most_replies(&experiment.federation, partition.clients.len() as u32);
+            aggregation
+                .check_rows(replies as usize)
+                .map_err(ProtocolError::from)?;
+        }
         let privacy = match &experiment.privacy {
             Some(config) => {
                 let owned = partition
@@ -78,17 +95,16 @@ impl Federation {
                     .map(|share| share.rows.len() as u64);
                 let examples: Vec<u64> = owned.collect();
                 let (federation, train) = (&experiment.federation, &experiment.train);
-                Some(PrivacyPlan::new(config, federation, train, &examples)?)
+                let sum = sums.as_ref().map(|params| SecureSum {
+                    dimension: model.layout().len(),
+                    members: called,
+                    honest: honest_members(params),
+                });
+                let plan = PrivacyPlan::new(config, federation, train, &examples, sum)?;
+                Some(plan)
             }
             None => None,
         };
-        let shape = data.train.shape();
-        let input = InputShape {
-            channels: shape.channels,
-            height: shape.height,
-            width: shape.width,
-        };
-        let model = Model::build(&experiment.model, input, data.train.classes().len())?;
         Ok(Self {
             experiment: experiment.clone(),
             data,
@@ -96,6 +112,7 @@ impl Federation {
             root,
             model,
             privacy,
+            sums,
             streams,
             pool: ScratchPool::default(),
         })
@@ -185,6 +202,24 @@ impl Federation {
             most => steps.min(most.into()),
         }
     }
+}
+
+/// The numbers of the experiment's secure sums, `None` if it has none.
+fn secure_sums(
+    experiment: &Experiment,
+    called: u32,
+    coordinates: usize,
+) -> Result<Option<Params>, SimError> {
+    let Some(config) = &experiment.secure_aggregation else {
+        return Ok(None);
+    };
+    let params = config.params(called, coordinates);
+    let mut params = params.map_err(|abort| ProtocolError::SecureAggregation(abort.to_string()))?;
+    let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
+    if mechanism == Some(Mechanism::DistributedDiscreteGaussian) {
+        params.bits = 0;
+    }
+    Ok(Some(params))
 }
 
 /// Takes `count` rows at random out of the clients' shares, but never a client's last one.

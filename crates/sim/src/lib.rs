@@ -46,13 +46,15 @@ mod ordered;
 mod privacy;
 mod results;
 mod run;
+mod secure;
 mod sweep;
+mod trust;
 mod unattacked;
 
 pub use error::SimError;
 pub use event::{Prepared, SimEvent};
 pub use federation::Federation;
-pub use results::trust;
 pub use run::{Options, Outcome, run};
 pub use sweep::{SweepOutcome, run_sweep};
+pub use trust::trust;
 pub use unattacked::UnattackedRun;

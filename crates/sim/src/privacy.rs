@@ -146,9 +146,14 @@ impl Privacy {
         self.plan.dp_sgd(examples, source).transpose()
     }
 
-    /// Commits what the server's mechanism releases in `round`; `None` if clients add the noise.
+    /// Whether a round releases one noisy sum, to which all clients' units belong.
+    fn releases_sum(&self) -> bool {
+        self.plan.at_server() || self.plan.is_distributed()
+    }
+
+    /// Commits what the cohort's noisy sum releases in `round`; `None` if there is none.
     pub(crate) fn commit_round(&mut self, round: u32) -> Result<Option<Receipt>, SimError> {
-        if !self.plan.at_server() {
+        if !self.releases_sum() {
             return Ok(None);
         }
         let entries = self.round_events(round)?.into_iter().map(|event| Entry {
@@ -179,10 +184,10 @@ impl Privacy {
         round: u32,
         clients: impl Iterator<Item = (String, u64)>,
     ) -> Result<(), SimError> {
-        let plan = &self.plan;
-        if plan.at_server() {
+        if self.releases_sum() {
             return Ok(());
         }
+        let plan = &self.plan;
         let entries = clients.filter_map(|(holder, examples)| {
             let (event, count) = plan.client_event(examples)?;
             Some(Entry {

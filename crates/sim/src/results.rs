@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use cloister_config::Experiment;
 use cloister_data::PartitionConfig;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::{model_file, parallel};
-use cloister_privacy::{Mechanism, NoiseOrigin};
 use cloister_protocol::Learner;
 use cloister_report::record::{
     AggregationInfo, Baseline, Best, ClientRow, Communication, DataInfo, HeadlineMetric, Metrics,
     ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary, Unattacked,
 };
-use cloister_robust::{AggregationConfig, Rule};
+use cloister_robust::AggregationConfig;
 use sha2::{Digest, Sha256};
 
 use crate::attackers::Attackers;
 use crate::error::SimError;
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
+use crate::trust::trust;
 
 /// Judges `parameters` on the test examples.
 pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usize) -> Evaluation {
@@ -174,7 +173,7 @@ pub(crate) fn summary(ending: &Ending<'_>) -> Summary {
         },
         data: data_info(federation),
         baselines: ending.baselines.clone(),
-        trust: trust(experiment),
+        trust: trust(experiment, ending.federation.sums.as_ref()),
         aggregation: Some(aggregation(&experiment.aggregation)),
         attack,
     }
@@ -247,76 +246,6 @@ fn describe(partition: &PartitionConfig) -> String {
         words.extend(others.map(|(key, value)| format!("{} {value}", key.replace('_', " "))));
     }
     words.join(", ")
-}
-
-/// Who can see what, in sentences for the reader of the report.
-pub fn trust(experiment: &Experiment) -> Vec<String> {
-    let seed = experiment.seed;
-    let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
-    let server = match mechanism {
-        Some(Mechanism::DpSgd) => {
-            "The server sees each client's update of each round and its example count, both after the client's own noise \
-             has hidden each single example."
-        }
-        Some(Mechanism::LocalGaussian) => {
-            "The server sees each client's update of each round only with the client's own noise on it."
-        }
-        _ => {
-            "The server sees each client's update of each round in the clear, its example count and its training loss. \
-             Updates can reveal training examples, so the server must be trusted."
-        }
-    };
-    let model = match mechanism {
-        Some(_) => {
-            "Clients, and whoever gets the final model, see each round's global model. What it can reveal of the data is \
-             bounded: see the privacy statement."
-        }
-        None => {
-            "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
-             applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
-        }
-    };
-    let secret = experiment
-        .privacy
-        .as_ref()
-        .is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
-    let seed = match secret {
-        true => format!(
-            "Simulation under the fixed seed {seed}: data, first model and order of training can be repeated; privacy noise \
-             and the coins that it counts on came from the operating system and cannot."
-        ),
-        false => format!(
-            "Simulation under the fixed seed {seed}: every random draw can be repeated, so nothing random in this run \
-             is secret. NOT PRIVATE."
-        ),
-    };
-    vec![
-        "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
-        server.to_owned(),
-        model.to_owned(),
-        byzantine(&experiment.aggregation),
-        seed,
-    ]
-}
-
-fn byzantine(config: &AggregationConfig) -> String {
-    const CHECKS: &str = "Byzantine clients: replies are checked for layout, length, finite values and honest counts";
-    if config.rule == Rule::Mean {
-        return format!(
-            "{CHECKS}, but the mean follows any well-formed update; one malicious client can move the model."
-        );
-    }
-    let before: Vec<&str> = config.before.iter().map(|step| step.name()).collect();
-    let after = match before.as_slice() {
-        [] => String::new(),
-        steps => format!(" after {}", steps.join(" and ")),
-    };
-    format!(
-        "{CHECKS}, and aggregated by {}{after} for at most {} malicious ones in a cohort. With more than that, or \
-         against an attack made for the rule, the model can still be moved.",
-        config.rule.name(),
-        config.byzantine
-    )
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

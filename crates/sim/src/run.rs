@@ -1,12 +1,13 @@
 //! One run: the rounds, the record, the checkpoints.
 
 mod deliver;
+mod exchange;
 mod record;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloister_nn::metrics::Evaluation;
@@ -29,6 +30,7 @@ use crate::event::{Prepared, SimEvent};
 use crate::federation::Federation;
 use crate::privacy::{self, Privacy};
 use crate::results;
+use crate::secure::Keys;
 use crate::unattacked::{self, UnattackedRun};
 
 /// Wall time from one checkpoint to the next. Waiting for the disk after each round would cost short rounds more than
@@ -40,6 +42,9 @@ const NO_COMPARISON: &str = "unattacked";
 
 /// The kind of the event of a run that its privacy budget ended.
 const PRIVACY_BUDGET: &str = "privacy-budget";
+
+/// The kind of the event of a bucket without a sum.
+const BUCKET_FAILED: &str = "bucket-failed";
 
 /// The final model in a run folder.
 const MODEL: &str = "model.safetensors";
@@ -113,7 +118,9 @@ struct Run<'a> {
     federation: &'a Federation,
     options: &'a Options,
     server: Server,
-    clients: Vec<Client>,
+    /// Each behind its own lock: members of a secure sum work side by side.
+    clients: Vec<Mutex<Client>>,
+    keys: Option<Keys>,
     attackers: Option<Attackers>,
     privacy: Option<Privacy>,
     writer: RunWriter,
@@ -128,6 +135,8 @@ struct Run<'a> {
     rows: Vec<RoundRow>,
     last_evaluation: Option<Evaluation>,
     pending: Vec<Event>,
+    /// How the round in progress ended.
+    report: Option<RoundReport>,
     round_time: Duration,
     training_nanos: AtomicU64,
 }
@@ -141,12 +150,14 @@ impl<'a> Run<'a> {
         let config = experiment.resolved_toml()?;
         let config_sha256 = experiment.sha256()?;
         let layout = LayoutDigest::of(federation.model.layout());
+        let keys = Keys::draw(federation, &config_sha256)?;
         let settings = ServerSettings {
             federation: experiment.federation.clone(),
             train: experiment.train.clone(),
             server: experiment.server.clone(),
             aggregation: experiment.aggregation.clone(),
             privacy: federation.privacy.clone(),
+            secure: keys.as_ref().map(|keys| keys.plan.clone()),
         };
         let global = federation.initial_parameters();
         let parameters = global.len();
@@ -156,7 +167,14 @@ impl<'a> Run<'a> {
         for (place, share) in federation.partition.clients.iter().enumerate() {
             let examples = share.rows.len() as u64;
             server.enroll(ClientId(place as u32), examples)?;
-            clients.push(Client::new(layout, parameters, examples));
+            let mut client = Client::new(layout, parameters, examples);
+            if let Some(keys) = &keys {
+                keys.equip(place, &mut client);
+            }
+            clients.push(Mutex::new(client));
+        }
+        if let Some(keys) = &keys {
+            server.use_identity(keys.server.clone());
         }
         let folder = &options.folder;
         let stored = match options.resume {
@@ -184,12 +202,14 @@ impl<'a> Run<'a> {
             refusals: vec![0; clients.len()],
             kept: vec![0; clients.len()],
             clients,
+            keys,
             attackers: Attackers::of(federation)?,
             config_sha256,
             virtual_now: Duration::ZERO,
             rows: Vec::new(),
             last_evaluation: None,
             pending: Vec::new(),
+            report: None,
             round_time: Duration::ZERO,
             training_nanos: AtomicU64::new(0),
         };
@@ -244,7 +264,7 @@ impl<'a> Run<'a> {
         self.kept = checkpoint.kept;
         for (client, momentum) in checkpoint.momenta {
             if let Some(client) = self.clients.get_mut(client as usize) {
-                client.restore_momentum(momentum)?;
+                lock(client).restore_momentum(momentum)?;
             }
         }
         if let Some(attackers) = &mut self.attackers {
@@ -273,8 +293,8 @@ impl<'a> Run<'a> {
                 .clients
                 .iter()
                 .zip(0..)
-                .filter(|(client, _)| !client.momentum().is_empty())
-                .map(|(client, place)| (place, client.momentum().to_vec()))
+                .map(|(client, place)| (place, lock(client).momentum().to_vec()))
+                .filter(|(_, momentum)| !momentum.is_empty())
                 .collect(),
             ledger: self.privacy.as_ref().map(Privacy::mark),
             adversary: match &self.attackers {
@@ -290,17 +310,16 @@ impl<'a> Run<'a> {
         let before = Arc::clone(self.server.global());
         self.commit_round()?;
         self.server.begin_round(self.virtual_now)?;
-        let (mut report, schedule) = self.schedule();
+        let schedule = self.schedule();
         self.commit_trainings(&schedule)?;
-        if report.is_none() && self.server.needs_trusted_update() {
+        if self.report.is_none() && self.server.needs_trusted_update() {
             self.trust()?;
         }
-        if report.is_none() {
+        if self.report.is_none() {
             self.deliver(&schedule);
             self.close(&schedule);
-            report = self.drain().0;
         }
-        let Some(report) = report else {
+        let Some(report) = self.report.take() else {
             return Err(SimError::Protocol(
                 cloister_protocol::ProtocolError::RoundInProgress(self.server.round()),
             ));
@@ -365,9 +384,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Empties the server's outbox: the events into the record, the report and the calls to the caller.
-    fn drain(&mut self) -> (Option<RoundReport>, VecDeque<(ClientId, ServerMessage)>) {
-        let mut report = None;
+    /// Empties the server's outbox: the events into the record, the calls to the caller.
+    fn drain(&mut self) -> VecDeque<(ClientId, ServerMessage)> {
         let mut calls = VecDeque::new();
         while let Some(output) = self.server.poll_output() {
             match output {
@@ -390,12 +408,20 @@ impl<'a> Run<'a> {
                     ));
                 }
                 ServerOutput::Event(ServerEvent::RoundEnded(ended)) => {
-                    report = Some(ended);
+                    self.report = Some(ended);
+                }
+                ServerOutput::Event(ServerEvent::BucketFailed {
+                    round,
+                    bucket,
+                    reason,
+                }) => {
+                    let message = format!("bucket {bucket} makes no sum: {reason}");
+                    self.pending.push(Event::new(round, BUCKET_FAILED, message));
                 }
                 _ => {}
             }
         }
-        (report, calls)
+        calls
     }
 
     fn evaluate(&self, round: u32) -> Option<Evaluation> {
@@ -501,6 +527,11 @@ impl<'a> Run<'a> {
             training_time: Duration::from_nanos(self.training_nanos.load(Ordering::Relaxed)),
         }
     }
+}
+
+/// A client, for as long as it is worked with.
+fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
+    client.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The checkpoint in `folder`, if it is of this config.

@@ -21,10 +21,7 @@ impl Checks {
             | Mechanism::DistributedDiscreteGaussian => self.noisy_sum(privacy, experiment),
         }
         if privacy.mechanism == Mechanism::DistributedDiscreteGaussian {
-            self.refuse(
-                "privacy.mechanism",
-                "distributed-discrete-gaussian needs a secure sum, which the round does not have yet",
-            );
+            self.distributed(experiment);
         }
         if privacy.noise == NoiseOrigin::Seeded {
             self.warn(
@@ -61,6 +58,23 @@ impl Checks {
                 "privacy.neighbouring",
                 "a client's number of examples is public here (it sets the sampling rate and the steps): use zero-out or \
                  replace-one",
+            );
+        }
+    }
+
+    /// The noise of one client is too little: only in a secure sum is there enough.
+    fn distributed(&mut self, experiment: &Experiment) {
+        if experiment.secure_aggregation.is_none() {
+            self.refuse(
+                "privacy.mechanism",
+                "distributed-discrete-gaussian needs [secure_aggregation]: a server that sees single updates sees too little \
+                 noise",
+            );
+        }
+        if experiment.federation.sampling == Sampling::Poisson {
+            self.refuse(
+                "federation.sampling",
+                "distributed-discrete-gaussian needs a cohort of known size: each client adds its share of the noise",
             );
         }
     }

@@ -6,7 +6,7 @@ use super::DecodeError;
 use crate::config::{LocalOptimizer, TrainPlan};
 
 pub(super) const MAGIC: [u8; 2] = [0xC1, 0xF5];
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 pub(super) const HEADER: usize = 4;
 pub(super) const DIGEST: usize = 8;
 pub(super) const FRAME: usize = HEADER + DIGEST;
@@ -36,6 +36,12 @@ pub(super) fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
     for value in values {
         out.extend(value.to_le_bytes());
     }
+}
+
+/// Bytes with their count before them.
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
 }
 
 /// A byte that tells whether the number follows.
@@ -147,6 +153,12 @@ impl<'a> Reader<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(what, N)?);
         Ok(array)
+    }
+
+    /// Bytes after their count.
+    pub(super) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
+        let count = self.u32(what)? as usize;
+        self.take(what, count)
     }
 
     pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {

@@ -60,6 +60,15 @@ pub enum ServerEvent {
         /// Who.
         client: ClientId,
     },
+    /// A bucket of a secure sum was given up; the round goes on with the others.
+    BucketFailed {
+        /// The round.
+        round: u32,
+        /// Which.
+        bucket: u32,
+        /// Why.
+        reason: String,
+    },
     /// A round ended.
     RoundEnded(RoundReport),
 }
@@ -91,6 +100,21 @@ pub struct RoundReport {
     pub duration: Duration,
     /// What the rule made of each accepted reply, in the order of the roster; empty if the round was abandoned.
     pub verdicts: Vec<ClientVerdict>,
+    /// What the server could see of masked updates; `None` if they were not masked, or the round was abandoned.
+    pub masked: Option<MaskedReport>,
+}
+
+/// What the sums of a round with masked updates say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaskedReport {
+    /// Sums: one, or one for each bucket that made it.
+    pub sums: u32,
+    /// Updates in the smallest of them.
+    pub smallest: u32,
+    /// Coordinates that were cut to the range of a lane, over all updates.
+    pub clipped: u64,
+    /// Root of the mean squared norm of the updates; 0 where noise hides it.
+    pub norm: f64,
 }
 
 /// What the rule made of a client's reply.

@@ -63,6 +63,7 @@ impl Round {
             bytes_down: 0,
             duration: now.saturating_sub(self.started),
             verdicts: Vec::new(),
+            masked: None,
         }
     }
 

@@ -3,11 +3,12 @@
 use cloister_config::Experiment;
 use cloister_privacy::accounting::{self, TradeOff};
 use cloister_privacy::{
-    Assumption, Claim, ClientClaim, Entry, Event, Mechanism, MechanismFacts, PrivacyError,
-    Standing, State, Statement, Trust, Unit,
+    Assumption, Claim, ClientClaim, Collusion, Entry, Event, Mechanism, MechanismFacts,
+    PrivacyError, Standing, State, Statement, Trust, Unit,
 };
 use cloister_protocol::Sampling;
 use cloister_report::record::RoundRow;
+use cloister_secagg::statement::{corrupt_members, honest_members};
 
 use super::Privacy;
 use crate::federation::Federation;
@@ -45,7 +46,7 @@ pub(crate) fn statement(
         accounted: Some(accounted),
         unit,
         neighbouring: plan.neighbouring(),
-        trust: trust(plan.config().mechanism),
+        trust: trust(privacy, federation),
         released: released(plan.config().mechanism),
         mechanism: facts(privacy, rows),
         assumptions: assumptions(privacy, &federation.experiment),
@@ -135,9 +136,15 @@ fn client_claims(
     Ok(claims)
 }
 
-fn trust(mechanism: Mechanism) -> Trust {
-    match mechanism {
-        Mechanism::LocalGaussian | Mechanism::DpSgd => Trust::Local,
+fn trust(privacy: &Privacy, federation: &Federation) -> Trust {
+    let config = privacy.plan.config();
+    match (config.mechanism, &federation.sums) {
+        (Mechanism::LocalGaussian | Mechanism::DpSgd, _) => Trust::Local,
+        (Mechanism::DistributedDiscreteGaussian, Some(params)) => Trust::Distributed(Collusion {
+            honest: config.honest.unwrap_or(honest_members(params)),
+            dropouts: params.members().saturating_sub(params.needed()),
+            colluders: corrupt_members(params),
+        }),
         _ => Trust::Central,
     }
 }
@@ -172,10 +179,19 @@ fn facts(privacy: &Privacy, rows: &[RoundRow]) -> MechanismFacts {
         sampling_rate: rates.max_by(f64::total_cmp),
         steps: steps.unwrap_or(0),
         participation: participation(privacy),
-        discretisation: Some(
-            "sums on an integer grid so fine that rounding adds at most 0.3 % to the sensitivity; the noise covers it"
-                .to_owned(),
+        discretisation: Some(discretisation(privacy)),
+    }
+}
+
+fn discretisation(privacy: &Privacy) -> String {
+    match privacy.plan.distributed() {
+        Ok(distributed) => format!(
+            "each client rounds its rotated update at random to a grid of {} bits, and adds discrete Gaussian noise there; the \
+             rounding is part of the accounted sensitivity",
+            distributed.bits()
         ),
+        Err(_) => "sums on an integer grid so fine that rounding adds at most 0.3 % to the sensitivity; the noise covers it"
+            .to_owned(),
     }
 }
 
@@ -250,6 +266,16 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
             assume(
                 Standing::Trusted,
                 "the server adds the noise and shows nobody the updates without it",
+            );
+        }
+        Mechanism::DistributedDiscreteGaussian => {
+            assume(
+                Standing::Enforced,
+                "the server gets no sum of fewer updates than the secure aggregation waits for",
+            );
+            assume(
+                Standing::Trusted,
+                "no more clients than stated work with the server; the others run this program unchanged",
             );
         }
         _ => assume(Standing::Trusted, "each client runs this program unchanged"),

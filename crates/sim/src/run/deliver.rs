@@ -4,18 +4,23 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloister_protocol::message::ClientMessage;
-use cloister_protocol::{ClientAction, ClientId, RoundReport, Server, TrainJob, Update};
+use cloister_protocol::message::{ClientMessage, ServerMessage};
+use cloister_protocol::{
+    Client, ClientAction, ClientId, Protection, Purpose, Server, TrainJob, Update,
+};
 use cloister_redteam::{AttackError, Knowledge, OwnUpdate, View};
 use cloister_report::record::{Event, event_kind};
+use cloister_secagg::message::Kind;
 
-use super::Run;
+use super::exchange::Gone;
+use super::{Run, lock};
 use crate::attackers::Attackers;
 use crate::clock::Stopwatch;
 use crate::error::SimError;
 use crate::faults::{self, Fate};
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
+use crate::privacy::Privacy;
 
 /// The kind of the event of a round in which the attack could not be made.
 const ATTACK_FAILED: &str = "attack-failed";
@@ -32,21 +37,19 @@ pub(super) struct Delivery {
 #[derive(Default)]
 pub(super) struct Schedule {
     deliveries: Vec<Delivery>,
-    pub(super) dropouts: Vec<ClientId>,
+    /// Members that are gone, and since when.
+    pub(super) dropouts: Gone,
 }
 
 impl Run<'_> {
-    /// Takes the calls out of the server and decides what becomes of each. A report is there already if the cohort is
-    /// empty.
-    pub(super) fn schedule(&mut self) -> (Option<RoundReport>, Schedule) {
-        let (report, calls) = self.drain();
+    /// Takes the calls out of the server and decides what becomes of each. Keys and shares of a secure sum are exchanged here:
+    /// only its masked updates come after the training. The round has ended already if the cohort is empty.
+    pub(super) fn schedule(&mut self) -> Schedule {
+        let calls = self.drain();
         let deadline = self.server.deadline();
         let mut schedule = Schedule::default();
-        for (client, message) in calls {
-            let place = client.0 as usize;
-            let ClientAction::Train(job) = self.clients[place].receive(message) else {
-                continue;
-            };
+        let mut first = Vec::new();
+        for (client, job) in self.called(calls) {
             let examples = self.federation.rows(client).len();
             let fate = faults::fate(
                 &self.federation.experiment.faults,
@@ -55,32 +58,99 @@ impl Run<'_> {
                 client,
                 self.federation.steps(examples),
             );
+            let mut after = Duration::ZERO;
+            let mut garbled = false;
             match fate {
-                Fate::Dropout => {
-                    schedule.dropouts.push(client);
-                    let mut event = Event::new(job.round, event_kind::DROPPED, "never answered");
-                    event.client = Some(self.federation.name(client));
-                    self.pending.push(event);
+                Fate::Dropout { from } => {
+                    let from = match job.first {
+                        Some(_) => from,
+                        None => Kind::Advertise,
+                    };
+                    schedule.dropouts.insert(client, from);
+                    self.dropped(job.round, client, from);
                 }
-                Fate::Reply { after, garbled } => {
-                    let at = self.virtual_now.saturating_add(after);
-                    if deadline.is_some_and(|deadline| at >= deadline) {
-                        // Too late to change anything: not trained at all.
-                        continue;
-                    }
-                    schedule.deliveries.push(Delivery {
-                        client,
-                        job,
-                        at,
-                        garbled,
-                    });
-                }
+                Fate::Reply {
+                    after: time,
+                    garbled: bad,
+                } => (after, garbled) = (time, bad),
+            }
+            let gone = schedule.dropouts.get(&client).copied();
+            if gone != Some(Kind::Advertise)
+                && let Some(message) = job.first.clone()
+            {
+                first.push((client, message));
+            }
+            let at = self.virtual_now.saturating_add(after);
+            let uploads = gone.is_none_or(|from| from as u8 > Kind::Masked as u8);
+            // Too late to change anything: not trained at all.
+            if uploads && deadline.is_none_or(|deadline| at < deadline) {
+                schedule.deliveries.push(Delivery {
+                    client,
+                    job,
+                    at,
+                    garbled,
+                });
             }
         }
         schedule
             .deliveries
             .sort_by_key(|delivery| (delivery.at, delivery.client));
-        (report, schedule)
+        self.share_keys(first, &schedule);
+        schedule
+    }
+
+    /// The members' jobs, in the order of the calls; members of a secure sum make their keys side by side.
+    fn called(
+        &self,
+        calls: impl IntoIterator<Item = (ClientId, ServerMessage)>,
+    ) -> Vec<(ClientId, TrainJob)> {
+        let calls: Vec<(ClientId, ServerMessage)> = calls.into_iter().collect();
+        let mut jobs = Vec::with_capacity(calls.len());
+        let threads = match self.keys {
+            Some(_) => self.options.threads,
+            None => 1,
+        };
+        for_each_ordered(
+            &calls,
+            threads,
+            |(client, message)| {
+                lock(&self.clients[client.0 as usize]).receive(message.clone(), self.virtual_now)
+            },
+            |(client, _), action| {
+                if let ClientAction::Train(job) = action {
+                    jobs.push((*client, job));
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        jobs
+    }
+
+    fn dropped(&mut self, round: u32, client: ClientId, from: Kind) {
+        let message = match from {
+            Kind::Shares => "gone before it shared its keys",
+            Kind::Masked => "gone before it sent its update",
+            Kind::Ack => "gone before it acknowledged the survivors",
+            Kind::Reveal => "gone before it helped to unmask",
+            _ => "never answered",
+        };
+        let mut event = Event::new(round, event_kind::DROPPED, message);
+        event.client = Some(self.federation.name(client));
+        self.pending.push(event);
+    }
+
+    /// The first messages of a secure sum, up to the point where masked updates are awaited.
+    fn share_keys(&mut self, first: Vec<(ClientId, ClientMessage)>, schedule: &Schedule) {
+        if self.keys.is_none() {
+            return;
+        }
+        let now = self.virtual_now;
+        for (client, from) in &schedule.dropouts {
+            if *from == Kind::Advertise {
+                self.server.lost(*client, now);
+            }
+        }
+        self.exchange(first, &schedule.dropouts, now);
     }
 
     /// Puts on the ledger what the trainings of a round will release, before the first of them begins.
@@ -117,21 +187,23 @@ impl Run<'_> {
         let federation = self.federation;
         let privacy = self.privacy.as_ref();
         let training_nanos = &self.training_nanos;
-        let (server, clients) = (&mut self.server, &mut self.clients);
+        let (server, clients) = (&mut self.server, &self.clients);
         for_each_ordered(
             &schedule.deliveries,
             self.options.threads,
             |delivery| {
-                timed(training_nanos, || {
+                let result = timed(training_nanos, || {
                     federation.train(delivery.client, &delivery.job, privacy)
-                })
+                });
+                let mut client = lock(&clients[delivery.client.0 as usize]);
+                let message = client.trained(delivery.job.round, result)?;
+                protect(federation, &mut client, privacy, delivery, message)
             },
-            |delivery, result| {
-                let client = &mut clients[delivery.client.0 as usize];
-                if let Some(message) = client.trained(delivery.job.round, result) {
+            |delivery, message| {
+                if let Some(message) = message {
                     hand_over(federation, server, delivery, message);
                 }
-                match server.in_round() {
+                match server.takes_updates() {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(()),
                 }
@@ -148,7 +220,7 @@ impl Run<'_> {
         let federation = self.federation;
         let privacy = self.privacy.as_ref();
         let training_nanos = &self.training_nanos;
-        let clients = &mut self.clients;
+        let clients = &self.clients;
         let mut messages = Vec::with_capacity(schedule.deliveries.len());
         for_each_ordered(
             &schedule.deliveries,
@@ -163,7 +235,7 @@ impl Run<'_> {
                 })
             },
             |delivery, result| {
-                let client = &mut clients[delivery.client.0 as usize];
+                let mut client = lock(&clients[delivery.client.0 as usize]);
                 messages.push(client.trained(delivery.job.round, result));
                 ControlFlow::Continue(())
             },
@@ -174,9 +246,13 @@ impl Run<'_> {
             self.pending.push(event);
         }
         for (delivery, message) in schedule.deliveries.iter().zip(messages) {
-            if !self.server.in_round() {
+            if !self.server.takes_updates() {
                 break;
             }
+            let mut client = lock(&self.clients[delivery.client.0 as usize]);
+            let message = message
+                .and_then(|message| protect(federation, &mut client, privacy, delivery, message));
+            drop(client);
             if let Some(message) = message {
                 hand_over(federation, &mut self.server, delivery, message);
             }
@@ -234,19 +310,59 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Ends a round that still waits: at its deadline, or, without one, as soon as the last message is in.
+    /// Ends a round that still waits: at its deadline, or, without one, as soon as the last message is in. A secure sum is
+    /// unmasked then.
     pub(super) fn close(&mut self, schedule: &Schedule) {
-        if let Some(deadline) = self.server.deadline() {
-            return self.server.tick(deadline);
-        }
         let last = schedule
             .deliveries
             .last()
             .map_or(self.virtual_now, |delivery| delivery.at);
-        for client in &schedule.dropouts {
-            self.server.lost(*client, last);
+        let at = match self.server.deadline() {
+            Some(deadline) if self.server.takes_updates() => {
+                self.server.tick(deadline);
+                deadline
+            }
+            Some(_) => last,
+            None => {
+                for (client, from) in &schedule.dropouts {
+                    if *from as u8 <= Kind::Masked as u8 {
+                        self.server.lost(*client, last);
+                    }
+                }
+                last
+            }
+        };
+        self.exchange(Vec::new(), &schedule.dropouts, at);
+    }
+}
+
+/// What a client sends of its answer: masked, if the run has secure sums.
+fn protect(
+    federation: &Federation,
+    client: &mut Client,
+    privacy: Option<&Privacy>,
+    delivery: &Delivery,
+    message: ClientMessage,
+) -> Option<ClientMessage> {
+    let (round, place) = (delivery.job.round, delivery.client);
+    let mut rounding = federation.streams.stream(Purpose::Rounding, round, place.0);
+    let mut source = None;
+    if let Some(privacy) = privacy.filter(|privacy| privacy.plan.is_distributed()) {
+        match privacy.client_noise(round, place) {
+            Ok(noise) => source = Some((&privacy.plan, noise)),
+            Err(error) => {
+                let reason = error.to_string();
+                return Some(ClientMessage::Failed { round, reason });
+            }
         }
     }
+    let protection = Protection {
+        rounding: &mut rounding,
+        noise: source.as_mut().map(|(plan, noise)| (*plan, noise)),
+        threads: 1,
+        now: delivery.at,
+    };
+    client.protect(message, protection)
 }
 
 /// Delivers a reply: as it is, or with its bytes garbled on the way.

@@ -1,0 +1,180 @@
+//! Secure sums in one process: the keys of server and clients, each with its own secrets.
+
+use std::sync::Arc;
+
+use cloister_config::Experiment;
+use cloister_privacy::NoiseOrigin;
+use cloister_protocol::{Client, ClientId, Purpose, SecurePlan, Streams, roster_name};
+use cloister_secagg::message::{Kind, peek};
+use cloister_secagg::{
+    Entry, Identity, Mode, Policy, Roster, Secrets, SecureAggregationConfig, ServerTrust,
+};
+
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use crate::error::SimError;
+use crate::federation::Federation;
+
+/// What a run with secure sums has fixed before its first round.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) plan: SecurePlan,
+    pub(crate) server: Identity,
+    pub(crate) policies: Vec<Arc<Policy>>,
+    origin: Origin,
+    mode: Mode,
+}
+
+/// Where keys come from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The operating system. No mask is left in a sum, so no result depends on them.
+    System,
+    /// The run's seed: who is in a bucket with whom is drawn from the keys, so a run that is to be repeated needs the same.
+    Seed(Streams),
+}
+
+impl Keys {
+    /// Draws the keys of a run; `None` if it has no secure sums.
+    pub(crate) fn draw(
+        federation: &Federation,
+        config_sha256: &str,
+    ) -> Result<Option<Self>, SimError> {
+        let experiment = &federation.experiment;
+        let Some(config) = &experiment.secure_aggregation else {
+            return Ok(None);
+        };
+        let origin = match seeded(experiment) {
+            true => Origin::Seed(federation.streams),
+            false => Origin::System,
+        };
+        let mode = mode(config);
+        let clients = federation.clients() as u32;
+        let identity = |place| {
+            let mut secret = Zeroizing::new([0; 32]);
+            // Round 0 is before the first.
+            origin.fill(0, place, &mut [&mut secret])?;
+            Ok::<_, String>(Identity::from_secret(&secret))
+        };
+        let server = identity(u32::MAX).map_err(SimError::Keys)?;
+        let mut identities = Vec::with_capacity(clients as usize);
+        let mut entries = Vec::with_capacity(clients as usize);
+        for place in 0..clients {
+            let identity = match mode {
+                Mode::Malicious => Some(identity(place).map_err(SimError::Keys)?),
+                Mode::SemiHonest => None,
+            };
+            let public = identity.as_ref().map(Identity::public);
+            entries.push(Entry {
+                client: roster_name(ClientId(place)),
+                identity: public.unwrap_or_default(),
+                // A simulation has no calendar.
+                not_after: u64::MAX,
+            });
+            identities.push(identity);
+        }
+        let roster = Roster::new(server.public(), entries);
+        let roster = Arc::new(roster.map_err(|error| SimError::Keys(error.to_string()))?);
+        let task = task(config_sha256);
+        let policy = |(place, identity)| {
+            Arc::new(Policy {
+                task,
+                roster: Arc::clone(&roster),
+                place,
+                identity,
+                mode,
+                minimum_cohort: config.minimum_cohort,
+                corrupt_ppm: (config.collusion * 1e6).round() as u32,
+                today: 0,
+            })
+        };
+        Ok(Some(Self {
+            policies: (0..).zip(identities).map(policy).collect(),
+            plan: SecurePlan {
+                config: config.clone(),
+                task,
+                roster: Arc::clone(&roster),
+            },
+            server,
+            origin,
+            mode,
+        }))
+    }
+
+    /// Lets a client send masked updates only.
+    pub(crate) fn equip(&self, place: usize, client: &mut Client) {
+        let (policy, origin) = (Arc::clone(&self.policies[place]), self.origin);
+        client.use_secure_aggregation(policy, move |round| origin.secrets(round, place as u32));
+    }
+
+    /// What a client answers to a message of a secure sum; `None` if nothing at once.
+    pub(crate) fn answer_to(&self, message: &[u8]) -> Option<Kind> {
+        match peek(message).ok()?.0 {
+            Kind::Roster => Some(Kind::Shares),
+            Kind::Survivors if self.mode == Mode::Malicious => Some(Kind::Ack),
+            Kind::Survivors | Kind::Acks => Some(Kind::Reveal),
+            _ => None,
+        }
+    }
+}
+
+fn mode(config: &SecureAggregationConfig) -> Mode {
+    match config.mode {
+        ServerTrust::Malicious => Mode::Malicious,
+        ServerTrust::SemiHonest => Mode::SemiHonest,
+    }
+}
+
+/// The run's name among its clients: the beginning of its config's hash.
+fn task(config_sha256: &str) -> [u8; 16] {
+    let mut task = [0; 16];
+    for (byte, digits) in task.iter_mut().zip(config_sha256.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    }
+    task
+}
+
+/// Whether keys come from the run's seed.
+pub(crate) fn seeded(experiment: &Experiment) -> bool {
+    let buckets = experiment
+        .secure_aggregation
+        .as_ref()
+        .map_or(1, |c| c.buckets);
+    let privacy = experiment.privacy.as_ref();
+    // A run with secret noise cannot be repeated anyway.
+    let secret = privacy.is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
+    buckets > 1 && !secret
+}
+
+impl Origin {
+    /// The secrets of a client in the session of a round.
+    fn secrets(self, round: u32, place: u32) -> Result<Secrets, String> {
+        let mut secrets = Secrets {
+            r: [0; 32],
+            b: [0; 32],
+            c: [0; 32],
+            z: [0; 32],
+        };
+        let Secrets { r, b, c, z } = &mut secrets;
+        self.fill(round, place, &mut [r, b, c, z])?;
+        Ok(secrets)
+    }
+
+    fn fill(self, round: u32, place: u32, out: &mut [&mut [u8; 32]]) -> Result<(), String> {
+        match self {
+            Self::System => {
+                let fill = |bytes: &mut &mut [u8; 32]| getrandom::fill(bytes.as_mut());
+                let filled: Result<(), _> = out.iter_mut().try_for_each(fill);
+                filled.map_err(|error| format!("the system gives no randomness: {error}"))
+            }
+            Self::Seed(streams) => {
+                let mut rng = streams.stream(Purpose::Keys, round, place);
+                out.iter_mut()
+                    .for_each(|bytes| rng.fill_bytes(bytes.as_mut()));
+                Ok(())
+            }
+        }
+    }
+}

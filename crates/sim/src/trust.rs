@@ -1,0 +1,112 @@
+//! Who can see what.
+
+use cloister_config::Experiment;
+use cloister_privacy::{Mechanism, NoiseOrigin};
+use cloister_robust::{AggregationConfig, Rule};
+use cloister_secagg::Params;
+use cloister_secagg::statement::Statement;
+
+use crate::secure::seeded;
+
+/// Who can see what, in sentences for the reader of the report.
+///
+/// `sums` are the numbers of its secure sums, where it has such and they are known.
+pub fn trust(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
+    let seed = experiment.seed;
+    let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
+    let server = match mechanism {
+        _ if experiment.secure_aggregation.is_some() => {
+            "The server sees no single update, only sums of masked ones. Which, and against whom that holds:"
+        }
+        Some(Mechanism::DpSgd) => {
+            "The server sees each client's update of each round and its example count, both after the client's own noise \
+             has hidden each single example."
+        }
+        Some(Mechanism::LocalGaussian) => {
+            "The server sees each client's update of each round only with the client's own noise on it."
+        }
+        _ => {
+            "The server sees each client's update of each round in the clear, its example count and its training loss. \
+             Updates can reveal training examples, so the server must be trusted."
+        }
+    };
+    let model = match mechanism {
+        Some(_) => {
+            "Clients, and whoever gets the final model, see each round's global model. What it can reveal of the data is \
+             bounded: see the privacy statement."
+        }
+        None => {
+            "Clients, and whoever gets the final model, see each round's global model. No differential privacy was \
+             applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
+        }
+    };
+    let secret = experiment
+        .privacy
+        .as_ref()
+        .is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
+    let seed = match secret {
+        true => format!(
+            "Simulation under the fixed seed {seed}: data, first model and order of training can be repeated; privacy noise \
+             and the coins that it counts on came from the operating system and cannot."
+        ),
+        false => format!(
+            "Simulation under the fixed seed {seed}: every random draw can be repeated, so nothing random in this run \
+             is secret. NOT PRIVATE."
+        ),
+    };
+    let mut sentences = vec![
+        "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
+        server.to_owned(),
+    ];
+    if experiment.secure_aggregation.is_some() {
+        sentences.extend(sums_in_words(experiment, sums));
+    }
+    sentences.push(model.to_owned());
+    sentences.push(byzantine(&experiment.aggregation));
+    sentences.push(seed);
+    sentences
+}
+
+/// What a secure sum shows to whom, and what it does not promise.
+fn sums_in_words(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
+    let Some(params) = sums else {
+        return vec![
+            "Secure sum: its numbers depend on how many clients the data give.".to_owned(),
+        ];
+    };
+    let statement = Statement::of(params);
+    let mut sentences = vec![format!("Secure sum: {}", statement.guarantee)];
+    let learns = statement.learns.iter();
+    sentences.extend(learns.map(|learns| format!("Secure sum, {}: {}", learns.who, learns.what)));
+    let not = statement.not_promised.iter();
+    sentences.extend(not.map(|line| format!("Not promised: {line}")));
+    sentences.push(
+        "Not promised: in a simulation all clients are in one process; whoever runs it can see everything.".to_owned(),
+    );
+    if seeded(experiment) {
+        sentences.push(
+            "Not promised: the keys come from the seed too, because buckets are drawn from them; NOT PRIVATE.".to_owned(),
+        );
+    }
+    sentences
+}
+
+fn byzantine(config: &AggregationConfig) -> String {
+    const CHECKS: &str = "Byzantine clients: replies are checked for layout, length, finite values and honest counts";
+    if config.rule == Rule::Mean {
+        return format!(
+            "{CHECKS}, but the mean follows any well-formed update; one malicious client can move the model."
+        );
+    }
+    let before: Vec<&str> = config.before.iter().map(|step| step.name()).collect();
+    let after = match before.as_slice() {
+        [] => String::new(),
+        steps => format!(" after {}", steps.join(" and ")),
+    };
+    format!(
+        "{CHECKS}, and aggregated by {}{after} for at most {} malicious ones in a cohort. With more than that, or \
+         against an attack made for the rule, the model can still be moved.",
+        config.rule.name(),
+        config.byzantine
+    )
+}
