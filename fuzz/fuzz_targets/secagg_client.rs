@@ -104,8 +104,10 @@ fn restore_edited(world: &World, record: &Record, input: &mut Input<'_>) {
     let policy = world.policy(0);
     if let Ok(mut client) = Client::restore(policy, &record, &bytes, NOW) {
         if let Some(saved) = client.save(NOW) {
-            let again = Client::restore(world.policy(0), client.record(), &saved, NOW).unwrap();
-            assert_eq!(again.save(NOW), Some(saved));
+            // A record may be so far ahead of the state that the two together are not restored again.
+            if let Ok(again) = Client::restore(world.policy(0), client.record(), &saved, NOW) {
+                assert_eq!(again.save(NOW), Some(saved));
+            }
         }
         for message in &world.told[1..] {
             if client.receive(message, NOW) == Ok(Step::Ready) {
