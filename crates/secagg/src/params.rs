@@ -66,7 +66,7 @@ pub struct Params {
     pub model_hash: [u8; 32],
     /// Hash of what they are to do with it.
     pub config_hash: [u8; 32],
-    /// Model lanes.
+    /// Model lanes; 0 in a session that sums figures only, statistics say.
     pub model_lanes: u32,
     /// 64-bit lanes.
     pub meta_lanes: u16,
@@ -286,10 +286,13 @@ impl Params {
     }
 
     fn check_vector(&self) -> Result<(), Abort> {
-        let fits = (1..=MOST_LANES).contains(&(self.model_lanes as usize))
+        // No model lanes are a session of figures alone.
+        let fits = self.model_lanes as usize <= MOST_LANES
             && (1..=MOST_META).contains(&self.meta_lanes.into());
         if !fits {
-            return Err(Abort::Config("a vector of no lanes, or of too many"));
+            return Err(Abort::Config(
+                "a vector of too many lanes, or without one for the count",
+            ));
         }
         if !(self.clip.is_finite() && self.clip > 0.0) || self.most_weight == 0 {
             return Err(Abort::Config(

@@ -55,6 +55,17 @@ fn one_is_gone_at_each_stage() {
 }
 
 #[test]
+fn figures_alone_are_summed_as_well() {
+    let mut world = World::new(5, 0, Mode::Malicious, 6);
+    world.params.meta_lanes = 256;
+    world.draw_vectors();
+    let outcome = world.run(&Drops::from([(2, Kind::Masked)]));
+    let sum = outcome.sum();
+    assert_eq!(sum.members, [0, 1, 3, 4]);
+    assert_eq!(sum.vector, world.plain_sum(&sum.members));
+}
+
+#[test]
 fn a_sparse_graph_sums_as_well() {
     let mut world = World::new(100, 10, Mode::SemiHonest, 3);
     let assumptions = world.params.assumptions();

@@ -204,6 +204,18 @@ impl Federation {
     }
 }
 
+/// The numbers of the experiment's secure sums, as far as the config tells: `None` if it has none, or if only the data say how
+/// many clients there are.
+///
+/// # Errors
+/// [`SimError`] for sums that cannot be made.
+pub fn planned_sums(experiment: &Experiment) -> Result<Option<Params>, SimError> {
+    match experiment.population() {
+        Some(clients) => secure_sums(experiment, most_called(&experiment.federation, clients), 1),
+        None => Ok(None),
+    }
+}
+
 /// The numbers of the experiment's secure sums, `None` if it has none.
 fn secure_sums(
     experiment: &Experiment,

@@ -53,7 +53,7 @@ mod unattacked;
 
 pub use error::SimError;
 pub use event::{Prepared, SimEvent};
-pub use federation::Federation;
+pub use federation::{Federation, planned_sums};
 pub use run::{Options, Outcome, run};
 pub use sweep::{SweepOutcome, run_sweep};
 pub use trust::trust;

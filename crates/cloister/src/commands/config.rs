@@ -42,10 +42,33 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<()> {
             let loaded = load(&config.config, &config.overrides.arguments())?;
             match json {
                 true => output::print_json(&loaded.experiment),
-                false => output::print(&loaded.experiment.resolved_toml()?),
+                false => {
+                    let resolved = loaded.experiment.resolved_toml()?;
+                    let trust = trust(&loaded.experiment)?;
+                    output::print(&format!("{resolved}\n{trust}"))
+                }
             }
         }
     }
+}
+
+/// Who can see what, as comments: the output stays a config.
+fn trust(experiment: &Experiment) -> Result<String> {
+    const WIDTH: usize = 110;
+    let mut lines = vec!["# Who can see what".to_owned()];
+    let sums = cloister_sim::planned_sums(experiment)?;
+    for sentence in cloister_sim::trust(experiment, sums.as_ref()) {
+        let mut line = "# -".to_owned();
+        for word in sentence.split(' ') {
+            if line.len() + word.len() >= WIDTH {
+                lines.push(std::mem::replace(&mut line, "#  ".to_owned()));
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    Ok(lines.join("\n"))
 }
 
 fn check(config: &Path, overrides: &[String]) -> Result<String> {

@@ -10,6 +10,9 @@ use crate::error::SimError;
 use crate::event::SimEvent;
 use crate::privacy::Privacy;
 
+/// The kind of the event of updates beyond the range of a lane.
+const CUT: &str = "cut";
+
 impl Run<'_> {
     pub(super) fn row(
         &self,
@@ -109,6 +112,13 @@ impl Run<'_> {
             let message = format!("{} replies came after the round was over", row.late);
             self.pending
                 .push(Event::new(report.round, event_kind::LATE, message));
+        }
+        if let Some(masked) = report.masked.filter(|masked| masked.clipped > 0) {
+            let message = format!(
+                "{} coordinates of the updates were cut to the range of a lane: secure_aggregation.range is too small",
+                masked.clipped
+            );
+            self.pending.push(Event::new(report.round, CUT, message));
         }
         if let Some(reason) = &report.abandoned {
             self.pending.push(Event::new(
