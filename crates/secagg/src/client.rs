@@ -361,3 +361,117 @@ fn name(message: &ServerMessage) -> &'static str {
         ServerMessage::Abandoned(_) => "the end",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::lanes::Lane;
+    use crate::params::{SUITE, VERSION};
+    use crate::roster::Entry;
+
+    /// Members 0 to 2 of a session of mode S, after the shares.
+    fn ready() -> (Vec<Client>, Header) {
+        let entry = |name: u8| Entry {
+            client: [name; 16],
+            identity: [0; 32],
+            not_after: 1,
+        };
+        let roster = Arc::new(Roster::new([0; 32], (0..3).map(entry).collect()).unwrap());
+        let params = Params {
+            version: VERSION,
+            suite: SUITE,
+            mode: Mode::SemiHonest,
+            lane: Lane::U32,
+            bits: 20,
+            graph: Graph::Complete,
+            task: [1; 16],
+            round: 1,
+            attempt: 1,
+            nonce: [2; 32],
+            model_hash: [3; 32],
+            config_hash: [4; 32],
+            model_lanes: 4,
+            meta_lanes: 1,
+            clip: 1.0,
+            most_weight: 1,
+            least_survivors: 3,
+            threshold: 2,
+            corrupt_ppm: 0,
+            dropout_ppm: 0,
+            security_bits: 40,
+            correctness_bits: 30,
+            deadlines: [u64::MAX; 4],
+            roster_hash: *roster.hash(),
+            cohort: vec![0, 1, 2],
+        };
+        let work = Work {
+            model_hash: [3; 32],
+            config_hash: [4; 32],
+            model_lanes: 4,
+            meta_lanes: 1,
+        };
+        let header = Header {
+            round: 1,
+            attempt: 1,
+        };
+        let bytes = ServerMessage::Params(Box::new(params), [0; 64]).encode(header);
+        let join = |place: u8| {
+            let policy = Policy {
+                task: [1; 16],
+                roster: Arc::clone(&roster),
+                place: place.into(),
+                identity: None,
+                mode: Mode::SemiHonest,
+                minimum_cohort: 3,
+                corrupt_ppm: 0,
+                today: 0,
+            };
+            let secrets = Secrets {
+                r: [10 + place; 32],
+                b: [20 + place; 32],
+                c: [30 + place; 32],
+                z: [40 + place; 32],
+            };
+            let record = Record::default();
+            let joined = Client::join(
+                Arc::new(policy),
+                &record,
+                &work,
+                &bytes,
+                secrets,
+                Duration::ZERO,
+            );
+            joined.unwrap().0
+        };
+        let mut clients: Vec<Client> = (0..3).map(join).collect();
+        let mut advertised = Members::none(3);
+        (0..3).for_each(|index| advertised.insert(index));
+        let roster = ServerMessage::Roster {
+            advertised,
+            adverts: clients.iter().map(|client| client.advert).collect(),
+        };
+        for client in &mut clients {
+            let step = client.receive(&roster.encode(header), Duration::ZERO);
+            assert!(matches!(step, Ok(Step::Send(_))));
+        }
+        (clients, header)
+    }
+
+    #[test]
+    fn nothing_secret_is_left_at_the_end() {
+        let (clients, header) = ready();
+        let ends = [
+            vec![],
+            ServerMessage::Abandoned(1).encode(header),
+            ServerMessage::Acks(Vec::new()).encode(header),
+        ];
+        for (mut client, end) in clients.into_iter().zip(ends) {
+            assert!(client.secrets.r != [0; 32] && !client.held.is_empty());
+            let _ = client.receive(&end, Duration::ZERO);
+            let Secrets { r, b, c, z } = &client.secrets;
+            assert_eq!([r, b, c, z], [&[0; 32]; 4]);
+            assert!(client.is_over() && client.held.is_empty());
+        }
+    }
+}

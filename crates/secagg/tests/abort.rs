@@ -91,6 +91,10 @@ fn is_gone(stand: &mut Stand, messages: &[&[u8]]) {
         .iter()
         .map(|(_, message)| message.clone())
         .collect();
+    let end = ServerMessage::Abandoned(1).encode(Header {
+        round: stand.server.params().round,
+        attempt: stand.server.params().attempt,
+    });
     let client = stand.clients.get_mut(&0).unwrap();
     assert!(client.is_over() && !client.is_ready());
     assert!(client.save(NOW).is_none());
@@ -100,6 +104,7 @@ fn is_gone(stand: &mut Stand, messages: &[&[u8]]) {
         .iter()
         .map(Vec::as_slice)
         .chain(messages.iter().copied())
+        .chain([end.as_slice()])
     {
         match client.receive(message, NOW) {
             Ok(Step::Ignored) | Err(_) => {}
@@ -358,6 +363,14 @@ leaves_with! {
             joins(|params| { params.corrupt_ppm = 500_000; params.dropout_ppm = 500_000; params.threshold = 7; });
         a_sparse_graph_under_a_lying_server_is_left =>
             joins(|params| params.graph = Graph::Harary { degree: 4 });
+        a_sparse_graph_under_a_lying_server_is_left_however_dense => {
+            let mut world = World::new(100, 5, Mode::Malicious, 1);
+            let (degree, threshold) = graph::find(100, &world.params.assumptions()).unwrap();
+            world.params.graph = Graph::Harary { degree };
+            world.params.threshold = threshold;
+            let bytes = world.proposal(&world.params);
+            world.join(0, &bytes).unwrap_err()
+        };
         a_sparse_graph_that_is_too_sparse_is_left => {
             let mut world = World::new(30, 5, Mode::SemiHonest, 1);
             world.params.graph = Graph::Harary { degree: 2 };
@@ -394,7 +407,7 @@ leaves_with! {
         parameters_for_another_training_are_left => joins_as(|_, _, work| work.config_hash[0] ^= 1);
         parameters_for_longer_vectors_are_left => joins(|params| params.model_lanes += 1);
         parameters_for_more_figures_are_left => joins(|params| params.meta_lanes += 1);
-        parameters_without_a_lane_are_left => joins(|params| params.model_lanes = 0);
+        parameters_for_figures_alone_are_left => joins(|params| params.model_lanes = 0);
         parameters_without_a_count_are_left => joins(|params| params.meta_lanes = 0);
         parameters_with_too_many_figures_are_left => joins(|params| params.meta_lanes = 257);
         parameters_with_a_clip_of_nothing_are_left => joins(|params| params.clip = 0.0);
@@ -677,6 +690,28 @@ fn masks_with_a_key_of_small_order() -> Abort {
     let abort = world.hand(&mut stand.clients, 0, &deliver).unwrap_err();
     is_gone(&mut stand, &[&deliver]);
     abort
+}
+
+/// What a server may not propose it does not: it asks the same questions.
+#[test]
+fn a_server_does_not_open_what_no_client_may_join() {
+    let world = world();
+    let open = |change: fn(&mut Params)| {
+        let mut params = world.params.clone();
+        change(&mut params);
+        let server = Server::new(params, Arc::clone(&world.roster), world.identity());
+        server
+            .map(|server| server.stage())
+            .map_err(|abort| abort.name())
+    };
+    assert_eq!(open(|_| {}), Ok(Stage::Advertise));
+    assert_eq!(open(|params| params.threshold = 4), Err("ERR_THRESHOLD"));
+    assert_eq!(
+        open(|params| params.model_lanes = (1 << 30) + 1),
+        Err("ERR_CONFIG")
+    );
+    assert_eq!(open(|params| params.meta_lanes = 0), Err("ERR_CONFIG"));
+    assert_eq!(open(|params| params.meta_lanes = 257), Err("ERR_CONFIG"));
 }
 
 #[test]

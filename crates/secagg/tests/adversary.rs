@@ -551,6 +551,28 @@ fn a_graph_of_another_seed_is_not_taken() {
     assert_ne!(View::of(&again).id, view.id);
 }
 
+/// The members of another bucket have seen the same survivors, and say nothing of this one's sum: a server whose own members
+/// fill one bucket could else speak for all.
+#[test]
+fn acknowledgements_of_another_bucket_do_not_count() {
+    let mut world = World::new(8, 10, Mode::Malicious, 33);
+    world.params.graph = Graph::Buckets { count: 2 };
+    world.params.threshold = 3;
+    let mut stand = world.until(Kind::Acks, &Drops::new());
+    let ServerMessage::Acks(own) = stand.message(0) else {
+        panic!("no acknowledgements");
+    };
+    let is_in = |index: &u32| own.iter().any(|(other, _)| other == index);
+    let other = (1..8).find(|index| !is_in(index)).unwrap();
+    let ServerMessage::Acks(others) = stand.message(other) else {
+        panic!("no acknowledgements");
+    };
+    assert!(own.len() == 4 && others.len() == 4);
+    let message = ServerMessage::Acks([&own[..2], &others].concat()).encode(world.header());
+    let abort = world.hand(&mut stand.clients, 0, &message).unwrap_err();
+    assert_eq!(abort, Abort::Acks { got: 2, needed: 3 });
+}
+
 /// r of a dropout opens neither its channels nor its self mask.
 #[test]
 fn r_tells_neither_c_nor_b() {

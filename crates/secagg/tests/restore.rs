@@ -340,6 +340,48 @@ fn a_record_too_far_ahead_or_of_another_vector_is_refused() {
 }
 
 #[test]
+fn a_client_turned_back_after_its_reveal_still_hears_the_result() {
+    let life = life(Mode::Malicious);
+    let result = life.down.last().unwrap();
+    let (saved, _) = life.saved.iter().find(|(saved, _)| saved[1] == 4).unwrap();
+    let mut client = restore(&life.world, 0, &life.last, saved).unwrap();
+    assert_eq!(*client.record(), life.last);
+    assert!(matches!(client.receive(result, NOW), Ok(Step::Done { .. })));
+}
+
+/// The stage in a snapshot is one of those that its other parts go with, and the record in it is heard whatever the stage is.
+#[test]
+fn a_snapshot_of_another_format_or_stage_is_refused() {
+    let life = life(Mode::Malicious);
+    for (saved, record) in &life.saved {
+        let restored = |place: usize, value| {
+            let mut changed = saved.clone();
+            changed[place] = value;
+            restore(&life.world, 0, record, &changed)
+        };
+        assert_eq!(restored(0, 2).unwrap_err().name(), "ERR_FORMAT");
+        for stage in 0..8 {
+            let own = saved[1];
+            let later = stage > own && !(own == 4 && stage == 5);
+            if later || stage < 3 && own >= 3 {
+                assert_eq!(restored(1, stage).unwrap_err().name(), "ERR_FORMAT");
+            }
+        }
+        // It says that it has acknowledged, and its record that it has revealed.
+        if saved[1] == 5 {
+            let mut client = restored(1, 4).unwrap();
+            let acks = life.down.iter().find(|m| m[0] == Kind::Acks as u8).unwrap();
+            let ServerMessage::Acks(mut acks) = ServerMessage::decode(acks, 6).unwrap().0 else {
+                panic!("no acknowledgements");
+            };
+            acks.reverse();
+            let other = ServerMessage::Acks(acks).encode(life.world.header());
+            assert_eq!(client.receive(&other, NOW), Err(Abort::SecondReveal(1)));
+        }
+    }
+}
+
+#[test]
 fn a_policy_that_has_changed_is_heard() {
     let life = life(Mode::Malicious);
     let (saved, record) = &life.saved[0];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_secagg::lanes::Vector;
+use cloister_secagg::merkle;
 use cloister_secagg::message::{Advert, ClientMessage, Kind};
 use cloister_secagg::*;
 
@@ -282,16 +283,19 @@ fn with_lies(kind: Kind, lies: impl Fn(&World, &View, u32) -> Option<Vec<u8>>) -
 }
 
 fn lying_reveal(world: &World, view: &View, from: u32) -> Vec<u8> {
-    let shares = vec![[1; 40]; 7];
+    reveal_by(world, view, from, &[[1; 40]; 7])
+}
+
+fn reveal_by(world: &World, view: &View, from: u32, shares: &[[u8; 40]]) -> Vec<u8> {
     let body: [&[u8]; 2] = [&from.to_le_bytes(), shares.as_flattened()];
     let secret = &world.identity_secrets[from as usize];
     let signature = sign(secret, Kind::Reveal, &view.id, from, &body);
-    ClientMessage::Reveal {
+    let message = ClientMessage::Reveal {
         index: from,
-        shares,
+        shares: shares.to_vec(),
         signature,
-    }
-    .encode(world.header())
+    };
+    message.encode(world.header())
 }
 
 #[test]
@@ -308,6 +312,45 @@ fn wrong_shares_are_corrected_or_the_session_fails() {
     });
     assert_eq!(stand.sums, None);
     assert!(matches!(stand.failure, Some(Failure::Shares(_))));
+}
+
+/// Values that are no field elements count as none: five of seven come, and three are lies.
+#[test]
+fn shares_that_are_none_are_not_counted() {
+    let lying = |liars: u32| {
+        with_lies(Kind::Acks, |world, view, from| {
+            (from < liars).then(|| reveal_by(world, view, from, &[[255; 40]; 7]))
+        })
+    };
+    assert_eq!(lying(2).sum().members.len(), 7);
+    assert_eq!(lying(3).failure, Some(Failure::Shares(0)));
+}
+
+/// Shares that agree with each other, but not with what their owner said of its secret.
+#[test]
+fn a_commitment_to_another_secret_makes_no_sum() {
+    let stand = with_lies(Kind::Roster, |world, view, from| {
+        (from == 2).then(|| {
+            let c = world.secrets[&2].c;
+            let to = (0..7).filter(|to| *to != 2);
+            let ciphertexts: Vec<_> = to.map(|to| view.seal(2, to, &c, [[0; 40]; 2])).collect();
+            let leaf = |sealed: &[u8; CIPHERTEXT_LEN]| merkle::leaf(&[sealed]);
+            let root = merkle::root(&ciphertexts.iter().map(leaf).collect::<Vec<_>>());
+            let commitment = [9; 32];
+            let body: [&[u8]; 3] = [&2_u32.to_le_bytes(), &commitment, &root];
+            let secret = &world.identity_secrets[2];
+            let signature = sign(secret, Kind::Shares, &view.id, 2, &body);
+            let message = ClientMessage::Shares {
+                index: 2,
+                commitment,
+                ciphertexts,
+                signature,
+            };
+            message.encode(world.header())
+        })
+    });
+    assert_eq!(stand.sums, None);
+    assert_eq!(stand.failure, Some(Failure::Shares(2)));
 }
 
 #[test]
