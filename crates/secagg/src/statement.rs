@@ -50,6 +50,23 @@ pub fn honest_members(params: &Params) -> u32 {
     params.needed().saturating_sub(corrupt_members(params))
 }
 
+/// The fewest corrupt members, with the server, from whom single updates are not hidden.
+///
+/// A server that lies tells two stories of who survived, and wants a threshold of answers to each; honest members answer once.
+fn breaking(params: &Params) -> u32 {
+    match params.mode {
+        Mode::Malicious => (2 * params.threshold).saturating_sub(params.group()),
+        Mode::SemiHonest => params.threshold,
+    }
+}
+
+fn clients(count: u32) -> String {
+    match count {
+        1 => "one client".to_owned(),
+        count => format!("{count} clients"),
+    }
+}
+
 fn sum_of(params: &Params) -> String {
     let needed = params.needed();
     match params.buckets() {
@@ -73,8 +90,9 @@ fn guarantee(params: &Params) -> String {
     };
     match (params.mode, params.graph) {
         (Mode::Malicious, _) => format!(
-            "A server that lies, together with up to {corrupt} clients{of_each}, learns nothing but {}; at least {honest} \
-             honest updates are in a sum.",
+            "A server that lies, together with up to {}{of_each}, learns nothing but {}; at least {honest} honest updates are in \
+             a sum.",
+            clients(corrupt),
             sum_of(params)
         ),
         (Mode::SemiHonest, Graph::Harary { degree }) => format!(
@@ -87,8 +105,9 @@ fn guarantee(params: &Params) -> String {
             params.correctness_bits
         ),
         (Mode::SemiHonest, _) => format!(
-            "A server that follows the protocol, together with up to {corrupt} clients{of_each}, learns nothing but {}; one \
-             that lies about who survived can unmask anybody.",
+            "A server that follows the protocol, together with up to {}{of_each}, learns nothing but {}; one that lies about \
+             who survived can unmask anybody.",
+            clients(corrupt),
             sum_of(params)
         ),
     }
@@ -129,23 +148,17 @@ fn client(params: &Params) -> Learns {
 }
 
 fn colluders(params: &Params) -> Learns {
-    let corrupt = corrupt_members(params);
-    let threshold = params.threshold;
-    let lies = match params.mode {
-        Mode::Malicious => format!(
-            "With {threshold} corrupt clients or more, or twice the threshold reached over two lies ({threshold} + {threshold} \
-             shares), single updates are no longer hidden."
-        ),
-        Mode::SemiHonest => {
-            format!(
-                "With {threshold} corrupt neighbours of a client or more, its update is no longer hidden."
-            )
-        }
+    let of_whom = match (params.graph, params.buckets()) {
+        (Graph::Harary { .. }, _) => " among the neighbours of a client",
+        (_, 1) => "",
+        _ => " of a bucket",
     };
     Learns {
-        who: format!("up to {corrupt} clients with the server"),
+        who: format!("up to {} with the server", clients(corrupt_members(params))),
         what: format!(
-            "the sum of the honest clients' updates: the whole sum less what they sent themselves. {lies}"
+            "the sum of the honest clients' updates: the whole sum less what they sent themselves. From {} with the server \
+             on{of_whom}, single updates are no longer hidden.",
+            clients(breaking(params))
         ),
     }
 }
@@ -196,7 +209,8 @@ mod tests {
         assert!(statement.guarantee.contains("a cohort of 10 if at least 8"));
         assert!(statement.guarantee.contains("at least 6 honest"));
         assert_eq!(statement.learns.len(), 4);
-        assert!(statement.learns[2].what.contains("With 7 corrupt"));
+        // Two stories of the survivors need 7 + 7 answers; ten members give ten, and four of them a second time.
+        assert!(statement.learns[2].what.contains("From 4 clients"));
     }
 
     #[test]

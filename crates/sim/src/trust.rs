@@ -2,7 +2,7 @@
 
 use cloister_config::Experiment;
 use cloister_privacy::{Mechanism, NoiseOrigin};
-use cloister_robust::{AggregationConfig, Rule};
+use cloister_robust::Rule;
 use cloister_secagg::Params;
 use cloister_secagg::statement::Statement;
 
@@ -49,26 +49,36 @@ pub fn trust(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
             "Simulation under the fixed seed {seed}: data, first model and order of training can be repeated; privacy noise \
              and the coins that it counts on came from the operating system and cannot."
         ),
-        false => format!(
-            "Simulation under the fixed seed {seed}: every random draw can be repeated, so nothing random in this run \
-             is secret. NOT PRIVATE."
-        ),
+        false => {
+            let (keys, else_) = match experiment.secure_aggregation.is_some() && !seeded(experiment)
+            {
+                true => (" but for the keys of the secure sums", " else"),
+                false => ("", ""),
+            };
+            format!(
+                "Simulation under the fixed seed {seed}: every random draw can be repeated{keys}, so nothing{else_} random in this run is \
+                 secret. NOT PRIVATE."
+            )
+        }
     };
     let mut sentences = vec![
         "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
         server.to_owned(),
     ];
     if experiment.secure_aggregation.is_some() {
-        sentences.extend(sums_in_words(experiment, sums));
+        sentences.extend(sums_in_words(sums));
     }
     sentences.push(model.to_owned());
-    sentences.push(byzantine(&experiment.aggregation));
+    sentences.push(byzantine(experiment));
     sentences.push(seed);
+    if experiment.secure_aggregation.is_some() {
+        sentences.extend(not_promised(experiment, sums));
+    }
     sentences
 }
 
-/// What a secure sum shows to whom, and what it does not promise.
-fn sums_in_words(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
+/// What a secure sum shows to whom.
+fn sums_in_words(sums: Option<&Params>) -> Vec<String> {
     let Some(params) = sums else {
         return vec![
             "Secure sum: its numbers depend on how many clients the data give.".to_owned(),
@@ -78,20 +88,50 @@ fn sums_in_words(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> 
     let mut sentences = vec![format!("Secure sum: {}", statement.guarantee)];
     let learns = statement.learns.iter();
     sentences.extend(learns.map(|learns| format!("Secure sum, {}: {}", learns.who, learns.what)));
-    let not = statement.not_promised.iter();
-    sentences.extend(not.map(|line| format!("Not promised: {line}")));
-    sentences.push(
-        "Not promised: in a simulation all clients are in one process; whoever runs it can see everything.".to_owned(),
-    );
-    if seeded(experiment) {
-        sentences.push(
-            "Not promised: the keys come from the seed too, because buckets are drawn from them; NOT PRIVATE.".to_owned(),
-        );
-    }
     sentences
 }
 
-fn byzantine(config: &AggregationConfig) -> String {
+/// What nobody should conclude from a secure sum.
+fn not_promised(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
+    let mut lines = sums.map_or_else(Vec::new, |params| Statement::of(params).not_promised);
+    lines.push(
+        "In a simulation all clients are in one process; whoever runs it can see everything."
+            .to_owned(),
+    );
+    if seeded(experiment) {
+        lines.push(
+            "The keys come from the seed too, because buckets are drawn from them: NOT PRIVATE."
+                .to_owned(),
+        );
+    }
+    let lines = lines.into_iter();
+    lines.map(|line| format!("Not promised: {line}")).collect()
+}
+
+fn byzantine(experiment: &Experiment) -> String {
+    let config = &experiment.aggregation;
+    if let Some(secure) = &experiment.secure_aggregation {
+        const UNSEEN: &str = "Byzantine clients: nobody can check a masked update. What one client adds is bounded by the \
+                              range of a lane and by the largest weight, and by nothing else";
+        return match secure.buckets {
+            1 => format!("{UNSEEN}; one malicious client can move the model."),
+            _ if config.is_plain_mean() => {
+                format!("{UNSEEN}; one malicious client can move the model.")
+            }
+            buckets => {
+                let spoilt = match config.rule {
+                    // They need not be told.
+                    Rule::Median | Rule::GeometricMedian => buckets.saturating_sub(1) / 2,
+                    _ => config.byzantine,
+                };
+                format!(
+                    "{UNSEEN}; {} over the means of {buckets} buckets withstands {spoilt} of them spoilt, each by one \
+                     malicious client or more.",
+                    config.rule.name(),
+                )
+            }
+        };
+    }
     const CHECKS: &str = "Byzantine clients: replies are checked for layout, length, finite values and honest counts";
     if config.rule == Rule::Mean {
         return format!(

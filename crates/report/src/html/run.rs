@@ -1,6 +1,6 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
-use super::page::{Page, Section, Table, Tile, strings};
+use super::page::{List, Page, Section, Table, Tile, strings};
 use super::{attack, clients, curves, kept, privacy, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
@@ -339,7 +339,27 @@ fn trust(record: &RunRecord) -> Section {
             .sentences
             .push("This run's record makes no statement on it.".to_owned());
     }
-    section.bullets.clone_from(&summary.trust);
+    const NOT: &str = "Not promised: ";
+    let (not, seen): (Vec<&String>, Vec<&String>) = summary
+        .trust
+        .iter()
+        .partition(|sentence| sentence.starts_with(NOT));
+    let seen = seen.into_iter().cloned().collect();
+    if not.is_empty() {
+        section.bullets = seen;
+    } else {
+        let bare = |sentence: &String| sentence.replacen(NOT, "", 1);
+        section.lists = vec![
+            List {
+                title: "What each party learns",
+                items: seen,
+            },
+            List {
+                title: "What is not promised",
+                items: not.into_iter().map(bare).collect(),
+            },
+        ];
+    }
     if summary.privacy.is_none() {
         section.sentences.push(
             "No differential privacy was used: no formal guarantee limits what the model, or an update, can give away about \
