@@ -387,16 +387,17 @@ impl Server {
         }
     }
 
-    /// When the present stage stops waiting, if the round has a secure sum: the upload at the round's deadline, what follows
-    /// it as long again after it began.
+    /// When the present stage stops waiting, if the round has a secure sum: keys and shares in the first and second quarter of
+    /// the round's time, the upload at its deadline, what follows it as long again after it began.
     pub(super) fn stage_deadline(&self, wait: Duration) -> Option<Duration> {
         let round = self.current.as_ref()?;
         let secure = round.replies.secure()?;
-        let began = match secure.stage {
-            Stage::Ack | Stage::Reveal => secure.since,
-            _ => round.started,
-        };
-        Some(began.saturating_add(wait))
+        Some(match secure.stage {
+            Stage::Advertise => round.started.saturating_add(wait / 4),
+            Stage::Shares => round.started.saturating_add(wait / 2),
+            Stage::Ack | Stage::Reveal => secure.since.saturating_add(wait),
+            Stage::Masked | Stage::Over => round.started.saturating_add(wait),
+        })
     }
 
     fn secure_round(&mut self) -> Option<&mut SecureRound> {
