@@ -420,6 +420,61 @@ pub(crate) struct BenchArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) secagg: SecaggArgs,
+}
+
+/// What the bench `secagg` alone takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For secagg")]
+pub(crate) struct SecaggArgs {
+    /// Sizes of the cohort [default: 10,100,1000; with --full 10,50,100,500,1000]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) clients: Vec<u32>,
+    /// Lengths of the vector [default: 100000,1000000; with --full 10000000 too]
+    #[arg(long, value_name = "D", value_delimiter = ',')]
+    pub(crate) parameters: Vec<u32>,
+    /// Shares of the clients that drop out before they send their vector [default: 0,0.2; with --full 0,0.1,0.3]
+    #[arg(long, value_name = "SHARE", value_delimiter = ',')]
+    pub(crate) dropouts: Vec<f64>,
+    /// Complete graph and a server that may lie, or sparse graph and one that follows the protocol, for more than 200
+    /// clients [default: both]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) graph: Option<GraphArg>,
+    /// Threads that the clients share, and on which the server unmasks
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// The whole table, sessions of hours included
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Leave out masks and secret sharing
+    #[arg(long)]
+    pub(crate) sessions_only: bool,
+}
+
+impl SecaggArgs {
+    /// Whether sessions were asked for that may take long.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.full || !self.clients.is_empty() || !self.parameters.is_empty()
+    }
+
+    /// Whether sessions with a complete graph are wanted.
+    pub(crate) fn wants_complete(&self) -> bool {
+        self.graph != Some(GraphArg::Sparse)
+    }
+
+    /// Whether sessions with a sparse graph are wanted.
+    pub(crate) fn wants_sparse(&self) -> bool {
+        self.graph != Some(GraphArg::Complete)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphArg {
+    /// Everybody with everybody
+    Complete,
+    /// Each with some
+    Sparse,
 }
 
 /// The benches with a line on each, for the help.

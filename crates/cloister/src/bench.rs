@@ -3,15 +3,18 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use crate::args::BenchArgs;
+
 mod aggregate;
 mod clock;
 mod dp_sgd;
 mod privacy;
+mod secagg;
 mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 5] = [
+pub(crate) const NAMES: [(&str, &str); 6] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -32,6 +35,10 @@ pub(crate) const NAMES: [(&str, &str); 5] = [
         "privacy",
         "milliseconds of questions to the accountants, beside their targets",
     ),
+    (
+        "secagg",
+        "masks, secret sharing and whole sessions of secure aggregation, client by client",
+    ),
 ];
 
 /// The measured figures; those not asked for are left out.
@@ -50,10 +57,13 @@ pub(crate) struct Report {
     dp_sgd: Vec<dp_sgd::Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     privacy: Vec<privacy::Row>,
+    #[serde(flatten)]
+    secagg: secagg::Tables,
 }
 
 /// Runs the named benches, or all; `quick` leaves out cases that take long or much memory.
-pub(crate) fn run(names: &[String], quick: bool) -> Result<Report> {
+pub(crate) fn run(args: &BenchArgs) -> Result<Report> {
+    let (names, quick) = (&args.names, args.quick);
     if let Some(name) = names
         .iter()
         .find(|name| NAMES.iter().all(|(known, _)| known != name))
@@ -86,6 +96,9 @@ pub(crate) fn run(names: &[String], quick: bool) -> Result<Report> {
     }
     if wanted("privacy") {
         report.privacy = privacy::measure(quick)?;
+    }
+    if wanted("secagg") {
+        report.secagg = secagg::measure(&args.secagg, quick)?;
     }
     Ok(report)
 }

@@ -7,7 +7,7 @@ use crate::args::BenchArgs;
 use crate::{bench, output};
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let report = bench::run(&args.names, args.quick)?;
+    let report = bench::run(args)?;
     if args.json {
         return output::print_json(&report);
     }
