@@ -144,6 +144,22 @@ fn is_late(kind: Kind) -> Abort {
     abort
 }
 
+/// In mode S a signature is zeros: a message has one form.
+fn signed_in_mode_s(kind: Kind) -> Abort {
+    let mut world = World::new(7, 5, Mode::SemiHonest, 11);
+    let mut stand = world.until(kind, &Drops::new());
+    let mut message = stand.message(0);
+    match &mut message {
+        ServerMessage::Roster { adverts, .. } => adverts[3].signature[0] = 1,
+        ServerMessage::Result { signature, .. } => signature[0] = 1,
+        other => panic!("{other:?}"),
+    }
+    let changed = message.encode(world.header());
+    let abort = world.hand(&mut stand.clients, 0, &changed).unwrap_err();
+    is_gone(&mut stand, &[&changed]);
+    abort
+}
+
 fn adverts(message: &mut ServerMessage) -> &mut Vec<Advert> {
     match message {
         ServerMessage::Roster { adverts, .. } => adverts,
@@ -250,6 +266,8 @@ leaves_with! {
             *bytes.last_mut().unwrap() = 1;
             world.join(0, &bytes).unwrap_err()
         };
+        keys_that_are_signed_where_nothing_is_are_left => signed_in_mode_s(Kind::Roster);
+        a_result_that_is_signed_where_nothing_is_is_left => signed_in_mode_s(Kind::Result);
         a_roster_with_a_changed_mask_key_is_left =>
             gets(Kind::Roster, &[], |_, _, message| adverts(message)[3].mask[5] ^= 1);
         a_roster_with_a_changed_channel_key_is_left =>
