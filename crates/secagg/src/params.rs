@@ -131,9 +131,17 @@ impl Params {
         self.members().div_ceil(self.buckets())
     }
 
-    /// Survivors without which a sum is not made.
+    /// Survivors without which a sum is not made. A sparse graph is safe for so many dropouts as it was found for.
     pub fn needed(&self) -> u32 {
-        self.threshold.max(self.least_survivors)
+        let least = self.threshold.max(self.least_survivors);
+        match self.graph {
+            Graph::Harary { .. } => {
+                let members = u64::from(self.members());
+                let dropouts = members * u64::from(self.dropout_ppm) / 1_000_000;
+                least.max(members.saturating_sub(dropouts) as u32)
+            }
+            _ => least,
+        }
     }
 
     /// What the sparse graph's numbers were found for.

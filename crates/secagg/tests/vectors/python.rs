@@ -109,6 +109,10 @@ fn draw_params(
         cohort,
     };
     params.bits = quantise::bits_for(params.lane_bits(), params.group());
+    if matches!(graph, Graph::Harary { .. }) {
+        // Its sums are of all but the share that may drop out.
+        (params.corrupt_ppm, params.dropout_ppm) = (100_000, 200_000);
+    }
     params.threshold = match graph {
         Graph::Harary { degree } => (1..=degree)
             .find(|t| graph::check(n, degree, *t, &params.assumptions()))
