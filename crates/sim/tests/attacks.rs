@@ -6,14 +6,12 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord, SweepStatus};
 use cloister_robust::Rule;
-use cloister_sim::{Federation, SimEvent, run, run_sweep};
+use cloister_sim::{Federation, run, run_sweep};
 
-use support::{experiment, go, model, options, rounds};
+use support::{experiment, go, model, options, rounds, stopped};
 
 const TEN: &str = "federation = { clients = 10, rounds = 4 }\n\
                    train = { epochs = 1, batch_size = 20, learning_rate = 0.1 }\n";
@@ -58,20 +56,8 @@ fn an_attacked_run_resumes_to_the_same_end() {
         go(&experiment, &options(&whole, 2));
         for stop_after in 1..4 {
             let out = folder.path().join(format!("{number}-{stop_after}"));
+            assert!(stopped(&federation, &out, stop_after).summary.is_none());
             let mut options = options(&out, 2);
-            let stop = Arc::clone(&options.stop);
-            let mut stop_there = |event: &SimEvent<'_>| {
-                if matches!(event, SimEvent::Round(row) if row.round == stop_after) {
-                    stop.store(true, Ordering::Relaxed);
-                }
-            };
-            assert!(
-                run(&federation, &options, &mut stop_there)
-                    .unwrap()
-                    .summary
-                    .is_none()
-            );
-            options.stop.store(false, Ordering::Relaxed);
             options.resume = true;
             assert!(
                 run(&federation, &options, &mut |_| {})

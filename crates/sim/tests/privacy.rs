@@ -6,15 +6,13 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use cloister_privacy::accounting::{self, Question};
 use cloister_privacy::{Entry, Event, Ledger, Neighbouring, State};
 use cloister_report::record::{PrivacyInfo, RunRecord};
-use cloister_sim::{Federation, SimEvent, run};
+use cloister_sim::{Federation, run};
 
-use support::{experiment, go, model, options, rounds};
+use support::{experiment, go, model, options, rounds, stopped};
 
 const TWENTY: &str = "federation = { clients = 20, rounds = 4, fraction = 0.5, sampling = \"poisson\" }\n\
                       train = { epochs = 1, batch_size = 10, learning_rate = 0.1 }\n";
@@ -114,18 +112,6 @@ fn a_seeded_run_resumes_to_the_same_end() {
             );
         }
     }
-}
-
-/// Runs until so many rounds are done.
-fn stopped(federation: &Federation, out: &Path, rounds: u32) {
-    let options = options(out, 2);
-    let stop = Arc::clone(&options.stop);
-    let mut stop_there = |event: &SimEvent<'_>| {
-        if matches!(event, SimEvent::Round(row) if row.round == rounds) {
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    run(federation, &options, &mut stop_there).unwrap();
 }
 
 /// Secret noise: another model each time, a finite claim, and the claim is the ledger's, by whoever reads it.

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use cloister_config::Experiment;
 use cloister_data::{Dataset, ExampleShape, TrainTest};
 use cloister_report::record::{RoundOutcome, RunRecord, SweepRecord};
-use cloister_sim::{Federation, SimError, SimEvent, run, run_sweep};
+use cloister_sim::{Federation, SimError, run, run_sweep};
 
-use support::{experiment, go, model, options, rounds};
+use support::{experiment, go, model, options, rounds, stopped};
 
 const SMALL: &str = "federation = { clients = 8, rounds = 6, fraction = 0.5 }\n\
                      train = { epochs = 2, batch_size = 10, learning_rate = 0.1 }\n";
@@ -62,16 +62,7 @@ fn a_stopped_run_resumes_to_the_same_end() {
     go(&experiment, &options(&whole, 2));
     for stop_after in 1..6 {
         let out = folder.path().join(stop_after.to_string());
-        let mut options = options(&out, 2);
-        let stop = Arc::clone(&options.stop);
-        let outcome = run(&federation, &options, &mut |event| {
-            if let SimEvent::Round(row) = event
-                && row.round == stop_after
-            {
-                stop.store(true, Ordering::Relaxed);
-            }
-        })
-        .unwrap();
+        let outcome = stopped(&federation, &out, stop_after);
         assert!(outcome.summary.is_none());
         assert_eq!(outcome.rounds, stop_after);
         // A crash may leave a half-written line and events of a round that never ended.
@@ -79,7 +70,7 @@ fn a_stopped_run_resumes_to_the_same_end() {
         let cut = fs::read_to_string(&rows).unwrap() + "7,0.1,0";
         fs::write(&rows, cut).unwrap();
 
-        options.stop.store(false, Ordering::Relaxed);
+        let mut options = options(&out, 2);
         options.resume = true;
         let outcome = run(&federation, &options, &mut |_| {}).unwrap();
         assert_eq!(outcome.summary.unwrap().rounds, 6);

@@ -12,8 +12,9 @@ use std::fs;
 
 use cloister_privacy::State;
 use cloister_report::record::{PrivacyInfo, RoundOutcome, RunRecord};
+use cloister_sim::{Federation, run};
 
-use support::{experiment, go, model, options, rounds};
+use support::{experiment, go, model, options, rounds, stopped};
 
 const TEN: &str = "federation = { clients = 10, rounds = 4 }\n\
                    train = { epochs = 1, batch_size = 32, learning_rate = 0.2 }\n";
@@ -85,6 +86,32 @@ fn the_same_seed_gives_the_same_bits_whatever_the_masks() {
             })
             .into();
         assert!(runs[0] == runs[1], "{more}");
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_end() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, more) in [
+        "secure_aggregation = { minimum_cohort = 5 }\nfaults = { dropout = 0.1 }\nserver = { optimizer = \"adam\", learning_rate = 0.01 }\n",
+        "secure_aggregation = { minimum_cohort = 3, buckets = 3 }\naggregation = { rule = \"median\" }\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let experiment = experiment(&format!("{TEN}{more}"));
+        let federation = Federation::load(&experiment).unwrap();
+        let whole = folder.path().join(format!("{number}-whole"));
+        go(&experiment, &options(&whole, 2));
+        for stop_after in [1, 3] {
+            let out = folder.path().join(format!("{number}-{stop_after}"));
+            stopped(&federation, &out, stop_after);
+            let mut again = options(&out, 2);
+            again.resume = true;
+            run(&federation, &again, &mut |_| {}).unwrap();
+            assert!(model(&out) == model(&whole), "{more} {stop_after}");
+            assert!(rounds(&out) == rounds(&whole), "{more} {stop_after}");
+        }
     }
 }
 

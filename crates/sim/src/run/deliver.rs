@@ -46,7 +46,6 @@ impl Run<'_> {
     /// only its masked updates come after the training. The round has ended already if the cohort is empty.
     pub(super) fn schedule(&mut self) -> Schedule {
         let calls = self.drain();
-        let deadline = self.server.deadline();
         let mut schedule = Schedule::default();
         let mut first = Vec::new();
         for (client, job) in self.called(calls) {
@@ -82,8 +81,7 @@ impl Run<'_> {
             }
             let at = self.virtual_now.saturating_add(after);
             let uploads = gone.is_none_or(|from| from as u8 > Kind::Masked as u8);
-            // Too late to change anything: not trained at all.
-            if uploads && deadline.is_none_or(|deadline| at < deadline) {
+            if uploads {
                 schedule.deliveries.push(Delivery {
                     client,
                     job,
@@ -96,6 +94,12 @@ impl Run<'_> {
             .deliveries
             .sort_by_key(|delivery| (delivery.at, delivery.client));
         self.share_keys(first, &schedule);
+        // Too late to change anything: not trained at all.
+        if let Some(deadline) = self.server.deadline() {
+            schedule
+                .deliveries
+                .retain(|delivery| delivery.at < deadline);
+        }
         schedule
     }
 

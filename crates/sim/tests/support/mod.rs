@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_config::Experiment;
 use cloister_report::record::RunRecord;
-use cloister_sim::{Federation, Options, Outcome, run};
+use cloister_sim::{Federation, Options, Outcome, SimEvent, run};
 
 pub(crate) fn experiment(more: &str) -> Experiment {
     let text = format!(
@@ -44,4 +44,16 @@ pub(crate) fn rounds(folder: &Path) -> Vec<String> {
         format!("{row:?}")
     };
     record.rounds.into_iter().map(timeless).collect()
+}
+
+/// Runs until so many rounds are done.
+pub(crate) fn stopped(federation: &Federation, out: &Path, rounds: u32) -> Outcome {
+    let options = options(out, 2);
+    let stop = Arc::clone(&options.stop);
+    let mut stop_there = |event: &SimEvent<'_>| {
+        if matches!(event, SimEvent::Round(row) if row.round == rounds) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    run(federation, &options, &mut stop_there).unwrap()
 }
