@@ -12,7 +12,10 @@ fn says(more: &str, expected: &str) {
     );
     let error = parse(text, Path::new("a.toml"), &[], None).unwrap_err();
     let found = error.to_string();
-    assert!(found.contains(expected), "{found}\n  should say\n{expected}");
+    assert!(
+        found.contains(expected),
+        "{found}\n  should say\n{expected}"
+    );
 }
 
 #[test]
@@ -86,4 +89,13 @@ fn what_cannot_work_is_refused_with_its_key() {
     ] {
         says(more, expected);
     }
+}
+
+#[test]
+fn attackers_who_see_what_nobody_can_are_pointed_out() {
+    let text = "data = { dataset = \"digits\" }\nmodel = { kind = \"logistic\" }\nfederation = { clients = 10 }\n\
+                secure_aggregation = {}\nattack = { kind = \"ipm\", clients = 2, knowledge = \"all\" }";
+    let loaded = parse(text.to_owned(), Path::new("a.toml"), &[], None).unwrap();
+    let warned = |key: &str| loaded.warnings.iter().any(|warning| warning.key == key);
+    assert!(warned("attack.knowledge"));
 }

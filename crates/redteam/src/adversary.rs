@@ -328,7 +328,7 @@ fn stream(seed: u64, round: u32, client: Option<u32>) -> ChaCha8Rng {
 
 /// What the attackers use of what they are given.
 fn knowledge(config: &AttackConfig) -> Result<Knowledge, AttackError> {
-    let [least, published, most] = config.kind.knowledge();
+    let [least, published, _] = config.kind.knowledge();
     let given = config.knowledge.unwrap_or(published);
     if given < least {
         return Err(AttackError::Knowledge {
@@ -337,7 +337,7 @@ fn knowledge(config: &AttackConfig) -> Result<Knowledge, AttackError> {
             got: given.name(),
         });
     }
-    Ok(given.min(most))
+    Ok(config.sees())
 }
 
 /// The malicious clients, in the order of the permutation.

@@ -280,6 +280,13 @@ impl AttackConfig {
 }
 
 impl AttackConfig {
+    /// Which honest updates the attackers see: what is given, else what the attack was published with, but never more than
+    /// it can use.
+    pub fn sees(&self) -> Knowledge {
+        let [_, published, most] = self.kind.knowledge();
+        self.knowledge.unwrap_or(published).min(most)
+    }
+
     /// [`scale`](Self::scale), of attacks in which it does not depend on the cohort.
     pub(crate) fn scale(&self) -> f64 {
         self.scale.unwrap_or(match self.kind {

@@ -2,6 +2,7 @@
 
 use cloister_privacy::Mechanism;
 use cloister_protocol::{Sampling, most_called};
+use cloister_redteam::Knowledge;
 use cloister_robust::Rule;
 use cloister_secagg::{Abort, SecureAggregationConfig};
 
@@ -35,6 +36,17 @@ impl Checks {
                 "noise is added up over the whole cohort: distributed-discrete-gaussian needs one sum",
             ),
             _ => {}
+        }
+        if experiment
+            .attack
+            .as_ref()
+            .is_some_and(|attack| attack.sees() == Knowledge::All)
+        {
+            self.warn(
+                "attack.knowledge",
+                "the attackers see all honest updates, which nobody can under secure aggregation: they are stronger than any \
+                 could be",
+            );
         }
         if experiment.federation.sampling == Sampling::Poisson {
             self.warn(
