@@ -130,6 +130,10 @@ impl Client {
             _ => {}
         }
         if record.revealed && !self.record.revealed {
+            if self.survived.is_none() {
+                // It could not even check the result.
+                return Err(ahead);
+            }
             self.record.revealed = true;
             self.stage = Stage::Revealed;
             self.held.clear();
