@@ -88,7 +88,7 @@ struct ServerRow {
     all_clients_cpu_s: f64,
     /// From the first message to the result, all clients on as many threads.
     wall_s: f64,
-    /// Of all clients and the server together.
+    /// Of all clients and the server together; at least what the process has kept of sessions before.
     peak_memory_mib: Option<f64>,
     /// The server's one vector; a second is held for a moment at the end.
     vector_mib: f64,
@@ -210,10 +210,15 @@ fn cases(args: &SecaggArgs, quick: bool) -> Result<Vec<Case>> {
         let fits = (0.0..=0.5).contains(share);
         ensure!(fits, "--dropouts must be from 0 to 0.5, found {share}");
     }
+    Ok(crossed(args, &clients, &parameters, &dropouts))
+}
+
+/// All sessions, in an order in which peaks of memory are each one's own.
+fn crossed(args: &SecaggArgs, clients: &[u32], parameters: &[u32], dropouts: &[f64]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for &clients in &clients {
-        for &d in &parameters {
-            for &dropouts in &dropouts {
+    for (row, &clients) in clients.iter().enumerate() {
+        for &d in parameters {
+            for (column, &dropouts) in dropouts.iter().enumerate() {
                 let complete = Case {
                     clients,
                     parameters: d as usize,
@@ -221,31 +226,23 @@ fn cases(args: &SecaggArgs, quick: bool) -> Result<Vec<Case>> {
                     sparse: false,
                     lanes: 32,
                 };
+                // Half the width once for each length, in a small cohort.
+                let first = (row, column) == (0, 0) && clients <= MOST_COMPLETE;
+                if first && args.wants_complete() {
+                    let lanes = 16;
+                    cases.push(Case { lanes, ..complete });
+                }
                 if args.wants_complete() {
                     cases.push(complete);
                 }
                 if clients > MOST_COMPLETE && args.wants_sparse() {
-                    cases.push(Case {
-                        sparse: true,
-                        ..complete
-                    });
+                    let sparse = true;
+                    cases.push(Case { sparse, ..complete });
                 }
             }
         }
     }
-    // Half the width once for each length, with the fewest clients.
-    let narrow: Vec<Case> = cases.iter().filter(|case| !case.sparse).copied().collect();
-    let first = narrow.first().copied();
-    let like_first = |case: &Case| {
-        first.is_some_and(|first| (case.clients, case.dropouts) == (first.clients, first.dropouts))
-    };
-    cases.extend(
-        narrow
-            .into_iter()
-            .filter(like_first)
-            .map(|case| Case { lanes: 16, ..case }),
-    );
-    Ok(cases)
+    cases
 }
 
 fn which(case: &Case, dropouts: u32) -> Which {
@@ -352,5 +349,99 @@ fn byte_row(which: Which, run: &Measured) -> ByteRow {
         acks: length(Kind::Acks),
         result: length(Kind::Result),
         down: run.down.values().sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    fn args(words: &[&str]) -> SecaggArgs {
+        let words = ["cloister", "bench", "secagg"].iter().chain(words);
+        match Args::try_parse_from(words).unwrap().command {
+            Command::Bench(args) => args.secagg,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_session_of_each_mode_is_exact_and_sends_what_its_lanes_take() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for (clients, dropouts, sparse, lanes) in [
+            (10, 0.3, false, 32),
+            (10, 0.0, false, 16),
+            (60, 0.1, true, 32),
+        ] {
+            let case = Case {
+                clients,
+                parameters: 1000,
+                dropouts,
+                sparse,
+                lanes,
+            };
+            let measured = case.run(2, &mut rng).unwrap();
+            let gone = (f64::from(clients) * dropouts) as u32;
+            assert_eq!(measured.dropped, gone);
+            assert_eq!(measured.masking.len() as u32, clients - gone);
+            let body = usize::from(lanes) / 8 * 1000;
+            let message = measured.up[&(Kind::Masked as u8)];
+            assert!((body..body + 300).contains(&message), "{message}");
+            // Nobody who keeps no signed view of the survivors acknowledges it.
+            assert_eq!(measured.up.contains_key(&(Kind::Ack as u8)), !sparse);
+        }
+    }
+
+    #[test]
+    fn a_session_that_loses_too_many_is_an_error() {
+        let case = Case {
+            clients: 10,
+            parameters: 10,
+            dropouts: 0.4,
+            sparse: false,
+            lanes: 32,
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let error = case.run(1, &mut rng).unwrap_err().to_string();
+        assert!(error.contains("failed"), "{error}");
+    }
+
+    #[test]
+    fn lists_are_crossed_and_checked() {
+        let some = args(&[
+            "--clients",
+            "10,300",
+            "--parameters",
+            "7",
+            "--dropouts",
+            "0,0.1",
+        ]);
+        // One of half the width; then two, and twice two.
+        assert_eq!(cases(&some, false).unwrap().len(), 7);
+        let sparse = args(&[
+            "--clients",
+            "10,300",
+            "--parameters",
+            "7",
+            "--graph",
+            "sparse",
+        ]);
+        assert!(
+            cases(&sparse, false)
+                .unwrap()
+                .iter()
+                .all(|case| case.sparse)
+        );
+        assert_eq!(cases(&args(&["--full"]), false).unwrap().len(), 3 + 45 + 18);
+        for bad in [
+            ["--clients", "2"],
+            ["--parameters", "0"],
+            ["--dropouts", "0.6"],
+            ["--dropouts", "NaN"],
+        ] {
+            assert!(cases(&args(&bad), false).is_err(), "{bad:?}");
+        }
     }
 }

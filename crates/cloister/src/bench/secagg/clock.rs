@@ -66,7 +66,10 @@ pub(super) fn peak_memory_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// Milliseconds of one of `calls` calls at a time, for about `budget`, after one such batch for warmth.
+/// Batches are measured so often at least.
+const LEAST: usize = 3;
+
+/// Adds milliseconds of a call, from batches of `calls`, for about `budget`, after one batch for warmth.
 pub(super) fn sample(times: &mut Vec<f64>, calls: usize, budget: Duration, call: &mut dyn FnMut()) {
     let mut batch = || {
         let watch = CpuWatch::start();
@@ -74,10 +77,11 @@ pub(super) fn sample(times: &mut Vec<f64>, calls: usize, budget: Duration, call:
         watch.seconds() * 1e3 / calls as f64
     };
     batch();
-    let mut spent = 0.0;
-    while spent < budget.as_secs_f64() * 1e3 {
+    let (mut spent, mut batches) = (0.0, 0);
+    while batches < LEAST || spent < budget.as_secs_f64() * 1e3 {
         let time = batch();
         times.push(time);
+        batches += 1;
         // A clock that stands still must not keep it here for ever.
         spent += (time * calls as f64).max(0.01);
     }
