@@ -1,0 +1,163 @@
+//! A whole federation at once: the authority, and a kit for everybody in it.
+
+use std::path::Path;
+
+use super::authority::{Authority, Wish};
+use super::certificate::{self_signed, to_pem};
+use super::register::Register;
+use super::{Fingerprint, Host, Name, PkiError, PrivateKey, Role, file_name, files};
+
+/// A federation to be made.
+#[derive(Clone, Debug)]
+pub struct Federation {
+    /// Its name.
+    pub name: Name,
+    /// The names of its sites.
+    pub sites: Vec<Name>,
+    /// The names of its operators.
+    pub operators: Vec<Name>,
+    /// Where the director is found, besides `localhost` and 127.0.0.1.
+    pub hosts: Vec<Host>,
+    /// For how many days certificates are valid.
+    pub days: u16,
+}
+
+/// Makes the folder `dir`: the authority with its key, the director's kit, and a kit for each site and operator. The
+/// fingerprint of the authority's key.
+///
+/// # Errors
+/// [`PkiError::SameName`], [`PkiError::NotEmpty`], [`PkiError::Outlasts`]; a file that cannot be written. Then nothing
+/// is there of it.
+pub fn init(dir: &Path, federation: &Federation, now: u64) -> Result<Fingerprint, PkiError> {
+    refuse_same(&federation.sites)?;
+    refuse_same(&federation.operators)?;
+    files::create_folder_with(dir, |dir| {
+        let authority = new_authority(dir, &federation.name, now)?;
+        let mut hosts = Host::local().to_vec();
+        for host in &federation.hosts {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+        let folder = dir.join(file_name::DIRECTOR);
+        let kit = |folder: &Path, role, hosts| {
+            let days = federation.days;
+            new_kit(folder, &authority, role, hosts, days, now)
+        };
+        let address = hosts.get(2).map_or("127.0.0.1", Host::as_str).to_owned();
+        kit(&folder, Role::Director, hosts)?;
+        let config = director_config(&federation.name);
+        files::create(&folder.join(file_name::DIRECTOR_CONFIG), config.as_bytes())?;
+
+        let sites = dir.join(file_name::SITES);
+        files::create_folder(&sites)?;
+        for site in &federation.sites {
+            let folder = sites.join(site.as_str());
+            kit(&folder, Role::Site(site.clone()), Vec::new())?;
+            let config = envoy_config(&federation.name, site, &address);
+            files::create(&folder.join(file_name::ENVOY_CONFIG), config.as_bytes())?;
+        }
+        let operators = dir.join(file_name::OPERATORS);
+        files::create_folder(&operators)?;
+        for operator in &federation.operators {
+            let folder = operators.join(operator.as_str());
+            kit(&folder, Role::Operator(operator.clone()), Vec::new())?;
+        }
+        Ok(authority.register.fingerprint())
+    })
+}
+
+fn refuse_same(names: &[Name]) -> Result<(), PkiError> {
+    for (place, name) in names.iter().enumerate() {
+        let name = name.as_str();
+        let same = |earlier: &&Name| earlier.as_str().eq_ignore_ascii_case(name);
+        if let Some(earlier) = names[..place].iter().find(same) {
+            return Err(PkiError::SameName(earlier.to_string(), name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn new_authority(dir: &Path, name: &Name, now: u64) -> Result<Authority, PkiError> {
+    let folder = dir.join(file_name::AUTHORITY);
+    files::create_folder(&folder)?;
+    files::create_folder(&folder.join(file_name::ANSWERS))?;
+    let key = PrivateKey::generate()?;
+    let certificate = to_pem("CERTIFICATE", &self_signed(name, &key, now)?)?;
+    files::create(&folder.join(file_name::CA), certificate.as_bytes())?;
+    key.create(&folder.join(file_name::CA_KEY))?;
+    let register = Register::open(dir)?;
+    Ok(Authority { register, key })
+}
+
+/// A folder with the authority's certificate, a key and its certificate.
+fn new_kit(
+    folder: &Path,
+    authority: &Authority,
+    role: Role,
+    hosts: Vec<Host>,
+    days: u16,
+    now: u64,
+) -> Result<(), PkiError> {
+    files::create_folder(folder)?;
+    let key = PrivateKey::generate()?;
+    key.create(&folder.join(file_name::KEY))?;
+    let wish = Wish {
+        role,
+        key: key.public(),
+        hosts,
+        days,
+        renew: false,
+    };
+    let issued = authority.issue(wish, now)?;
+    let authority = authority.pem()?;
+    files::create(&folder.join(file_name::CA), authority.as_bytes())?;
+    let leaf = issued.pem.strip_suffix(&authority).unwrap_or(&issued.pem);
+    files::create(&folder.join(file_name::CERTIFICATE), leaf.as_bytes())
+}
+
+fn director_config(federation: &Name) -> String {
+    format!(
+        "\
+# The director of the federation {federation}.
+#
+# Nothing reads this file yet: the director is still to be built, and keys may be added or change until then.
+
+federation = \"{federation}\"
+
+# Files beside this one. key.pem must stay on this machine and be readable by the director alone.
+authority = \"ca.pem\"
+certificate = \"cert.pem\"
+key = \"key.pem\"
+
+# Where envoys and operators call. The certificate names the hosts under which they may find it.
+# listen = \"0.0.0.0:8443\"
+"
+    )
+}
+
+/// The config of a site, with what is known of the director in a comment.
+pub(crate) fn envoy_config(federation: &Name, site: &Name, director: &str) -> String {
+    let director = match director.contains(':') {
+        true => format!("[{director}]"),
+        false => director.to_owned(),
+    };
+    format!(
+        "\
+# The envoy of the site {site} in the federation {federation}.
+#
+# Nothing reads this file yet: the envoy is still to be built, and keys may be added or change until then.
+
+federation = \"{federation}\"
+site = \"{site}\"
+
+# Files beside this one. key.pem must stay on this machine and be readable by the envoy alone.
+authority = \"ca.pem\"
+certificate = \"cert.pem\"
+key = \"key.pem\"
+
+# Where the director is. The envoy calls it, and never the other way round: no port of this site need be open.
+# director = \"{director}:8443\"
+"
+    )
+}
