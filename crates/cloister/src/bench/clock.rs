@@ -1,5 +1,6 @@
 //! The benches' clock, and what they make of its times.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// Wall time since its making.
@@ -37,4 +38,14 @@ pub(super) fn repeat(budget: Duration, call: &mut dyn FnMut()) -> Vec<f64> {
 pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = (share * (sorted.len().saturating_sub(1)) as f64).round() as usize;
     sorted.get(place).copied().unwrap_or(f64::NAN)
+}
+
+/// Largest resident memory of the process, where the system tells.
+pub(super) fn peak_memory_mib() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
 }

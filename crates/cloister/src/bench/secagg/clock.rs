@@ -57,15 +57,6 @@ pub(super) fn process_seconds() -> Option<f64> {
     Some(ticks.iter().sum::<f64>() / 100.0)
 }
 
-/// Largest resident memory of the process, where the system tells.
-pub(super) fn peak_memory_mib() -> Option<f64> {
-    let text = fs::read_to_string("/proc/self/status").ok()?;
-    let mut lines = text.lines();
-    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
-}
-
 /// Batches are measured so often at least.
 const LEAST: usize = 3;
 

@@ -17,8 +17,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 
-use super::clock::{CpuWatch, peak_memory_mib, process_seconds};
-use crate::bench::clock::Stopwatch;
+use super::clock::{CpuWatch, process_seconds};
+use crate::bench::clock::{Stopwatch, peak_memory_mib};
 
 /// One session to be measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
