@@ -162,7 +162,7 @@ pub(crate) fn measure(args: &SecaggArgs, quick: bool) -> Result<Tables> {
         }
         let repeats = if seconds < SHORT && !quick { 3 } else { 1 };
         if seconds > SHORT {
-            output::note(&format!("{case:?}, about {seconds:.0} s of CPU"));
+            output::note(&format!("{case}: about {seconds:.0} s of CPU"));
         }
         let mut runs = Vec::new();
         for _ in 0..repeats {

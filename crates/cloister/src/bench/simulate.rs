@@ -1,6 +1,5 @@
 //! `cloister bench simulate`: a whole simulated run, and the share of it that is not training.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;

@@ -1,9 +1,9 @@
 //! A whole session in this process: each client and the server do all of their work, and each call is timed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use cloister_secagg::graph::Graph;
@@ -31,6 +31,20 @@ pub(super) struct Case {
     pub(super) sparse: bool,
     /// Bits of a lane.
     pub(super) lanes: u8,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.sparse { "S" } else { "M" };
+        write!(
+            f,
+            "{} clients x {} parameters of {} bits, {:.0} % gone, mode {mode}",
+            self.clients,
+            self.parameters,
+            self.lanes,
+            100.0 * self.dropouts
+        )
+    }
 }
 
 /// What a session took. Seconds of CPU unless said otherwise.
