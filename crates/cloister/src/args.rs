@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cloister_robust::Rule;
 
 use crate::bench::NAMES;
+use crate::commands::{EnvoyCommand, FederationCommand};
 
 /// Secure federated learning: train one model over data that never leaves its owners.
 #[derive(Debug, Parser)]
@@ -43,6 +44,12 @@ pub(crate) enum Command {
     /// Reckon with differential privacy
     #[command(subcommand)]
     Privacy(PrivacyCommand),
+    /// Keys and certificates of a deployment, for whoever runs it
+    #[command(subcommand)]
+    Federation(FederationCommand),
+    /// Keys and certificates of a deployment, at a site
+    #[command(subcommand)]
+    Envoy(EnvoyCommand),
     /// Measure this machine: the figures that the docs quote
     Bench(BenchArgs),
 }

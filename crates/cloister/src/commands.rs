@@ -4,7 +4,9 @@ mod aggregate;
 mod bench;
 mod config;
 mod data;
+mod envoy;
 mod evaluate;
+mod federation;
 mod privacy;
 mod progress;
 mod report;
@@ -18,6 +20,9 @@ use cloister_config::Loaded;
 use crate::args::{Args, Command};
 use crate::output;
 
+pub(crate) use envoy::EnvoyCommand;
+pub(crate) use federation::FederationCommand;
+
 /// Carries out what the arguments ask for.
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.command {
@@ -28,6 +33,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Config(command) => config::run(&command),
         Command::Aggregate(args) => aggregate::run(&args),
         Command::Privacy(command) => privacy::run(&command),
+        Command::Federation(command) => federation::run(&command),
+        Command::Envoy(command) => envoy::run(&command),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod calculator;
+mod federation;
 mod runs;
 mod statement;
 mod words;

@@ -114,7 +114,7 @@ impl Authority {
     /// Signs, enters it into the books, and only then gives it out.
     pub(crate) fn issue(&self, wish: Wish, now: u64) -> Result<Issued, PkiError> {
         let name = self.identity(wish.role);
-        let until = now + 86_400 * u64::from(wish.days);
+        let until = now.saturating_add(86_400 * u64::from(wish.days));
         if until > self.register.until {
             return Err(PkiError::Outlasts {
                 until,

@@ -53,8 +53,10 @@ pub(crate) fn self_signed(
     let signer = CertificateSigner::new(key);
     let mut params = authority_params(federation, key.public());
     params.serial_number = Some(SerialNumber::from_slice(&serial()?));
-    (params.not_before, params.not_after) =
-        (moment(begins(now))?, moment(now + AUTHORITY_SECONDS)?);
+    (params.not_before, params.not_after) = (
+        moment(begins(now))?,
+        moment(now.saturating_add(AUTHORITY_SECONDS))?,
+    );
     Ok(params.self_signed(&signer)?.der().to_vec())
 }
 
