@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Abort;
 use crate::keys::Secrets;
@@ -140,6 +140,9 @@ pub struct Client {
     stage: Stage,
     session: Option<Session>,
     shared: Option<Members>,
+    /// What the channels to neighbours are keyed with, from the sealing of shares to the opening of theirs. Not saved: a session
+    /// that is gone on with makes them anew.
+    channels: Vec<(u32, Zeroizing<[u8; 32]>)>,
     /// Shares from neighbours in U2, in index order.
     held: Vec<Held>,
     body_hash: Option<[u8; 32]>,
@@ -346,6 +349,7 @@ impl Client {
     fn end(&mut self) {
         self.stage = Stage::Over;
         self.secrets.zeroize();
+        self.channels.clear();
         self.held.clear();
     }
 }

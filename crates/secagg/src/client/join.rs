@@ -73,6 +73,7 @@ impl Client {
             stage: Stage::Advertised,
             session: None,
             shared: None,
+            channels: Vec::new(),
             held: Vec::new(),
             body_hash: None,
             survived: None,

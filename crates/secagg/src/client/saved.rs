@@ -206,6 +206,7 @@ fn read(policy: Arc<Policy>, bytes: &[u8], now: Duration) -> Result<Client, Abor
         stage,
         session,
         shared,
+        channels: Vec::new(),
         held,
         body_hash: record.masked,
         survived,

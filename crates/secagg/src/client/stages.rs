@@ -37,6 +37,9 @@ impl Client {
         points.insert(points.partition_point(|other| *other < self.own), self.own);
         let sharings = self.sharings(&session, &points);
         let mut ciphertexts = Vec::with_capacity(neighbours.len());
+        // Whole at once: a vector that grows leaves copies of secrets behind.
+        self.channels = Vec::with_capacity(neighbours.len());
+        self.held = Vec::with_capacity(points.len());
         for ((place, to), [b, r]) in points.iter().enumerate().zip(sharings) {
             if *to == self.own {
                 let held = Held {
@@ -54,6 +57,7 @@ impl Client {
             let agreement = channel_agreement(&self.secrets.c, &other.channel).ok_or(zero)?;
             let sealed = seal(&agreement, &session.id, self.own, *to, [&b, &r]);
             ciphertexts.push(sealed.ok_or(Abort::ShareOpen(*to))?);
+            self.channels.push((*to, agreement));
         }
         let commitment = commitment(&self.secrets.b, &session.id, self.own);
         let leaves: Vec<[u8; 32]> = ciphertexts
@@ -153,14 +157,22 @@ impl Client {
         let mut held = Vec::with_capacity(from.len() + 1);
         for (owner, sealed) in from.into_iter().zip(ciphertexts) {
             let advert = session.advert(owner).ok_or(Abort::ShareOpen(owner))?;
-            let agreement = channel_agreement(&self.secrets.c, &advert.channel)
-                .ok_or(Abort::ZeroSharedSecret(owner))?;
+            // In index order, as they were made.
+            let known = self
+                .channels
+                .binary_search_by_key(&owner, |(other, _)| *other);
+            let agreement = match known {
+                Ok(place) => self.channels[place].1.clone(),
+                Err(_) => channel_agreement(&self.secrets.c, &advert.channel)
+                    .ok_or(Abort::ZeroSharedSecret(owner))?,
+            };
             let opened = open(&agreement, &session.id, owner, self.own, sealed);
             let [b, r] = opened.ok_or(Abort::ShareOpen(owner))?;
             held.push(Held { owner, b, r });
         }
         self.held.extend(held);
         self.held.sort_by_key(|held| held.owner);
+        self.channels.clear();
         self.shared = Some(shared);
         self.stage = Stage::Ready;
         Ok(Step::Ready)
