@@ -17,6 +17,9 @@ fn help_names_every_command_and_goes_to_stdout() {
         "data",
         "config",
         "aggregate",
+        "privacy",
+        "federation",
+        "envoy",
         "bench",
     ] {
         assert!(
