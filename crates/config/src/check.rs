@@ -8,7 +8,8 @@ mod secure_aggregation;
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
 use cloister_protocol::{
-    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
+    Coding, CommunicationConfig, FederationConfig, LocalOptimizer, Sampling, ServerConfig,
+    ServerOptimizerKind, TrainConfig,
 };
 
 use crate::error::{ConfigError, Fault, Location, Problem, Problems, Warning};
@@ -76,6 +77,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     if let Some(privacy) = &experiment.privacy {
         checks.privacy(privacy, experiment);
     }
+    if let Some(communication) = &experiment.communication {
+        checks.communication(communication, experiment.secure_aggregation.is_some());
+    }
     if let Some(secure) = &experiment.secure_aggregation {
         checks.secure_aggregation(secure, experiment);
     }
@@ -131,6 +135,18 @@ impl Checks {
             (0.0..=1.0).contains(&value),
             "a chance from 0 to 1",
         );
+    }
+
+    fn communication(&mut self, communication: &CommunicationConfig, masked: bool) {
+        let keep = communication.keep;
+        let fits = keep > 0.0 && keep <= 1.0;
+        self.number("communication.keep", keep, fits, "above 0 and at most 1");
+        if masked && communication.update != Coding::F32 {
+            self.refuse(
+                "communication.update",
+                "masked updates are integers in lanes already: secure_aggregation.lanes = 16 halves them",
+            );
+        }
     }
 
     fn not_negative(&mut self, key: &str, value: f64) {

@@ -3,7 +3,7 @@
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
 use cloister_privacy::PrivacyConfig;
-use cloister_protocol::{FederationConfig, ServerConfig, TrainConfig};
+use cloister_protocol::{CommunicationConfig, FederationConfig, ServerConfig, TrainConfig};
 use cloister_redteam::AttackConfig;
 use cloister_robust::AggregationConfig;
 use cloister_secagg::SecureAggregationConfig;
@@ -51,6 +51,9 @@ pub struct Experiment {
     /// How the server sees sums of updates only. Left out: it sees each update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_aggregation: Option<SecureAggregationConfig>,
+    /// How clients' updates travel. Left out: as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub communication: Option<CommunicationConfig>,
     /// What malicious clients do, in a simulation. Left out: all clients are honest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackConfig>,

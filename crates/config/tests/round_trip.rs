@@ -545,6 +545,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 aggregation,
                 privacy,
                 secure_aggregation,
+                communication: None,
                 attack,
                 faults,
                 evaluate: Evaluate {

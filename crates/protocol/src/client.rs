@@ -5,10 +5,15 @@ mod secure;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
+use crate::compression::{Coding, CommunicationConfig, Compact};
 use crate::config::TrainPlan;
 use crate::error::ProtocolError;
 use crate::learner::{LearnerError, Update};
-use crate::message::{ClientMessage, LayoutDigest, ServerMessage, TrainReply, TrainRequest};
+use crate::message::{
+    ClientMessage, CompactReply, LayoutDigest, ServerMessage, TrainReply, TrainRequest,
+};
 
 use secure::Masking;
 pub use secure::Protection;
@@ -24,6 +29,9 @@ pub struct Client {
     training: Option<Training>,
     answered: u32,
     momentum: Vec<f32>,
+    /// How its updates travel, and what of them was not sent so far.
+    communication: CommunicationConfig,
+    residual: Vec<f32>,
     /// What it takes to send nothing but masked updates.
     masking: Option<Box<Masking>>,
 }
@@ -77,6 +85,8 @@ impl Client {
             training: None,
             answered: 0,
             momentum: Vec::new(),
+            communication: CommunicationConfig::default(),
+            residual: Vec::new(),
             masking: None,
         }
     }
@@ -100,6 +110,64 @@ impl Client {
         }
         self.momentum = momentum;
         Ok(())
+    }
+
+    /// Lets updates travel as `config` says.
+    pub fn use_communication(&mut self, config: CommunicationConfig) {
+        self.communication = config;
+    }
+
+    /// What of the client's updates was not sent so far; empty unless only the largest coordinates are.
+    pub fn residual(&self) -> &[f32] {
+        &self.residual
+    }
+
+    /// Goes on from a stored rest.
+    ///
+    /// # Errors
+    /// [`ProtocolError::StateMismatch`] if it has neither the model's length nor none.
+    pub fn restore_residual(&mut self, residual: Vec<f32>) -> Result<(), ProtocolError> {
+        if !residual.is_empty() && residual.len() != self.parameters {
+            return Err(ProtocolError::StateMismatch {
+                what: "client residual",
+                expected: self.parameters,
+                got: residual.len(),
+            });
+        }
+        self.residual = residual;
+        Ok(())
+    }
+
+    /// The reply in fewer bytes.
+    fn compress(&mut self, mut reply: TrainReply, rounding: &mut ChaCha8Rng) -> ClientMessage {
+        let config = &self.communication;
+        let sparse = config.update == Coding::TopK && reply.update.len() == self.parameters;
+        if sparse {
+            self.residual.resize(self.parameters, 0.0);
+            for (value, rest) in reply.update.iter_mut().zip(&self.residual) {
+                *value += rest;
+            }
+        }
+        let update = Compact::encode(&reply.update, config, rounding);
+        if sparse {
+            for ((rest, value), sent) in self
+                .residual
+                .iter_mut()
+                .zip(&reply.update)
+                .zip(update.decode())
+            {
+                let left = value - sent;
+                // What is not a number is sent, and must not stay.
+                *rest = if left.is_finite() { left } else { 0.0 };
+            }
+        }
+        ClientMessage::Compact(CompactReply {
+            round: reply.round,
+            layout: reply.layout,
+            examples: reply.examples,
+            loss: reply.loss,
+            update,
+        })
     }
 
     /// The message with which the client presents itself.

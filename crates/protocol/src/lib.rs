@@ -45,6 +45,7 @@ pub mod sum;
 
 mod aggregation;
 mod client;
+mod compression;
 mod config;
 mod error;
 mod learner;
@@ -56,6 +57,7 @@ mod server_optimizer;
 mod streams;
 
 pub use client::{Client, ClientAction, Protection, TrainJob};
+pub use compression::{Coding, CommunicationConfig, Compact};
 pub use config::{
     FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
     TrainPlan,

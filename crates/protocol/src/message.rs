@@ -13,12 +13,14 @@
 //! | 18 | [`ClientMessage::Reply`] | round u32, layout 32 bytes, examples i64, loss f64, d u32, d x f32 |
 //! | 19 | [`ClientMessage::Failed`] | round u32, length u16, that many bytes of UTF-8 |
 //! | 20 | [`ClientMessage::Secure`] | b u32, b bytes: `docs/secure-aggregation-wire.md` |
+//! | 21 | [`ClientMessage::Compact`] | round u32, layout 32 bytes, examples i64, loss f64, coding u8, d u32, b u32, b bytes |
 
 use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::compression::Compact;
 use crate::config::TrainPlan;
 
 mod wire;
@@ -104,6 +106,8 @@ pub enum ClientMessage {
     },
     /// The trained update.
     Reply(TrainReply),
+    /// The trained update in fewer bytes.
+    Compact(CompactReply),
     /// A message of the round's secure sum; the update is in one of them, masked.
     Secure(Vec<u8>),
     /// The client could not train.
@@ -128,6 +132,34 @@ pub struct TrainReply {
     pub loss: Option<f64>,
     /// Trained parameters minus the round's global parameters.
     pub update: Vec<f32>,
+}
+
+/// A [`TrainReply`] whose update travels in fewer bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompactReply {
+    /// The round it answers.
+    pub round: u32,
+    /// Layout of the update.
+    pub layout: LayoutDigest,
+    /// Examples trained on.
+    pub examples: i64,
+    /// Mean training loss; `None` is withheld.
+    pub loss: Option<f64>,
+    /// The update.
+    pub update: Compact,
+}
+
+impl CompactReply {
+    /// The reply with the update that arrived.
+    pub fn expand(&self) -> TrainReply {
+        TrainReply {
+            round: self.round,
+            layout: self.layout,
+            examples: self.examples,
+            loss: self.loss,
+            update: self.update.decode(),
+        }
+    }
 }
 
 /// Why bytes are not a message.
@@ -259,6 +291,17 @@ impl ClientMessage {
                 header(&mut out, 20);
                 put_bytes(&mut out, bytes);
             }
+            Self::Compact(reply) => {
+                header(&mut out, 21);
+                out.extend(reply.round.to_le_bytes());
+                out.extend(reply.layout.0);
+                out.extend(reply.examples.to_le_bytes());
+                put_optional(&mut out, reply.loss);
+                let (coding, len, bytes) = reply.update.parts();
+                out.push(coding);
+                out.extend(len.to_le_bytes());
+                put_bytes(&mut out, bytes);
+            }
         }
         seal(out)
     }
@@ -272,6 +315,10 @@ impl ClientMessage {
             }
             Self::Failed { reason, .. } => FRAME + 4 + 2 + cut(reason).len(),
             Self::Secure(bytes) => FRAME + 4 + bytes.len(),
+            Self::Compact(reply) => {
+                let bytes = reply.update.parts().2.len();
+                FRAME + 4 + 32 + 8 + optional_len(reply.loss) + 1 + 4 + 4 + bytes
+            }
         }
     }
 
@@ -298,6 +345,13 @@ impl ClientMessage {
                 reason: reader.text("reason")?,
             },
             20 => Self::Secure(reader.bytes("secure")?.to_vec()),
+            21 => Self::Compact(CompactReply {
+                round: reader.u32("round")?,
+                layout: LayoutDigest(reader.array("layout")?),
+                examples: i64::from_le_bytes(reader.array("examples")?),
+                loss: reader.optional("loss")?,
+                update: reader.compact("update", most_parameters)?,
+            }),
             kind => return Err(unknown_kind(kind)),
         };
         reader.end(message)
@@ -307,9 +361,12 @@ impl ClientMessage {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     use super::wire::{DIGEST, HEADER, MAGIC, VERSION};
     use super::*;
+    use crate::compression::{Coding, CommunicationConfig};
     use crate::config::TrainConfig;
 
     fn reply(update: Vec<f32>) -> ClientMessage {
@@ -347,7 +404,18 @@ mod tests {
             reply.loss = None;
         }
         let secure = ClientMessage::Secure(vec![1, 2, 3]);
-        for message in [reply(vec![1.5, -2.0]), withheld, failed, enroll, secure] {
+        let compact = [Coding::F32, Coding::F16, Coding::Int8, Coding::TopK].map(|update| {
+            let config = CommunicationConfig { update, keep: 0.5 };
+            ClientMessage::Compact(CompactReply {
+                round: 3,
+                layout: LayoutDigest([9; 32]),
+                examples: 5,
+                loss: None,
+                update: Compact::encode(&[1.5, -2.0], &config, &mut ChaCha8Rng::seed_from_u64(1)),
+            })
+        });
+        let others = [reply(vec![1.5, -2.0]), withheld, failed, enroll, secure];
+        for message in others.into_iter().chain(compact) {
             let bytes = message.encode();
             assert_eq!(bytes.len(), message.encoded_len());
             assert_eq!(ClientMessage::decode(&bytes, 2), Ok(message));

@@ -371,16 +371,24 @@ impl Server {
             },
             ClientMessage::Secure(bytes) => self.take_secure(from, &bytes, now),
             ClientMessage::Reply(reply) => match self.awaited(from, reply.round) {
-                Ok(()) if self.settings.secure.is_some() => {
-                    let reason = "a plain update, where all are masked";
-                    self.refuse_member(from, Refusal::Masking(reason), now);
-                }
-                Ok(()) => match self.check(from, &reply) {
-                    Ok(weight) => self.accept(from, reply, weight, now),
-                    Err(refusal) => self.refuse_member(from, refusal, now),
-                },
+                Ok(()) => self.take_reply(from, reply, now),
                 Err(refusal) => self.refuse(from, refusal),
             },
+            ClientMessage::Compact(reply) => match self.awaited(from, reply.round) {
+                Ok(()) => self.take_reply(from, reply.expand(), now),
+                Err(refusal) => self.refuse(from, refusal),
+            },
+        }
+    }
+
+    fn take_reply(&mut self, from: ClientId, reply: TrainReply, now: Duration) {
+        if self.settings.secure.is_some() {
+            let reason = "a plain update, where all are masked";
+            return self.refuse_member(from, Refusal::Masking(reason), now);
+        }
+        match self.check(from, &reply) {
+            Ok(weight) => self.accept(from, reply, weight, now),
+            Err(refusal) => self.refuse_member(from, refusal, now),
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Checkpoint {
     pub(crate) kept: Vec<u32>,
     /// The running means of clients that keep one.
     pub(crate) momenta: BTreeMap<u32, Vec<f32>>,
+    /// What clients that send only the largest coordinates have not sent yet.
+    pub(crate) residuals: BTreeMap<u32, Vec<f32>>,
     /// How far the privacy ledger had come.
     pub(crate) ledger: Option<Mark>,
     /// What the attackers remember.
@@ -56,6 +58,7 @@ const HEADER: &str = "cloister";
 const PREVIOUS: &str = "aggregator.previous";
 const HISTORY: &str = "aggregator.history.";
 const MOMENTUM: &str = "momentum.";
+const RESIDUAL: &str = "residual.";
 const LAST_STEP: &str = "adversary.last_step";
 const MEAN: &str = "adversary.mean";
 const DIRECTION: &str = "adversary.direction";
@@ -188,7 +191,8 @@ impl Checkpoint {
             .into_iter()
             .chain(optional)
             .chain(numbered(HISTORY, &aggregator.histories))
-            .chain(numbered(MOMENTUM, &self.momenta));
+            .chain(numbered(MOMENTUM, &self.momenta))
+            .chain(numbered(RESIDUAL, &self.residuals));
         #[allow(
             clippy::disallowed_types,
             reason = "the library asks for it; with one entry it has one order"
@@ -278,6 +282,7 @@ impl Checkpoint {
             refusals: counts("refusals")?,
             kept: counts("kept")?,
             momenta: numbered(MOMENTUM)?,
+            residuals: numbered(RESIDUAL)?,
             adversary: Memory {
                 last_step: optional(LAST_STEP)?,
                 mean: optional(MEAN)?,
@@ -321,6 +326,7 @@ mod tests {
             refusals: vec![0, 9],
             kept: vec![1, 0],
             momenta: BTreeMap::from([(1, vec![0.1; 3])]),
+            residuals: BTreeMap::from([(2, vec![0.2; 3])]),
             adversary: Memory {
                 last_step: Some(vec![7.0; 3]),
                 mimicked: Some(2),

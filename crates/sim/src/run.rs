@@ -4,7 +4,7 @@ mod deliver;
 mod exchange;
 mod record;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -168,6 +168,9 @@ impl<'a> Run<'a> {
             let examples = share.rows.len() as u64;
             server.enroll(ClientId(place as u32), examples)?;
             let mut client = Client::new(layout, parameters, examples);
+            if let Some(communication) = &experiment.communication {
+                client.use_communication(communication.clone());
+            }
             if let Some(keys) = &keys {
                 keys.equip(place, &mut client);
             }
@@ -267,6 +270,11 @@ impl<'a> Run<'a> {
                 lock(client).restore_momentum(momentum)?;
             }
         }
+        for (client, residual) in checkpoint.residuals {
+            if let Some(client) = self.clients.get(client as usize) {
+                lock(client).restore_residual(residual)?;
+            }
+        }
         if let Some(attackers) = &mut self.attackers {
             attackers.adversary.restore(checkpoint.adversary);
         }
@@ -289,13 +297,8 @@ impl<'a> Run<'a> {
             participations: self.participations.clone(),
             refusals: self.refusals.clone(),
             kept: self.kept.clone(),
-            momenta: self
-                .clients
-                .iter()
-                .zip(0..)
-                .map(|(client, place)| (place, lock(client).momentum().to_vec()))
-                .filter(|(_, momentum)| !momentum.is_empty())
-                .collect(),
+            momenta: self.of_clients(Client::momentum),
+            residuals: self.of_clients(Client::residual),
             ledger: self.privacy.as_ref().map(Privacy::mark),
             adversary: match &self.attackers {
                 Some(attackers) => attackers.adversary.memory().clone(),
@@ -303,6 +306,15 @@ impl<'a> Run<'a> {
             },
         };
         self.checkpoints.write(&self.options.folder, checkpoint)
+    }
+
+    /// What clients remember, of those that do.
+    fn of_clients(&self, memory: fn(&Client) -> &[f32]) -> BTreeMap<u32, Vec<f32>> {
+        let clients = (0..).zip(&self.clients);
+        let remembered = clients.map(|(place, client)| (place, memory(&lock(client)).to_vec()));
+        remembered
+            .filter(|(_, memory)| !memory.is_empty())
+            .collect()
     }
 
     fn round(&mut self, observe: &mut dyn FnMut(&SimEvent<'_>)) -> Result<(), SimError> {

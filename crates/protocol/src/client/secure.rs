@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use zeroize::Zeroize;
 
 use super::{Client, ClientAction};
+use crate::compression::Coding;
 use crate::message::{ClientMessage, TrainReply, TrainRequest};
 use crate::privacy::PrivacyPlan;
 use crate::secure::{config_hash, model_hash};
@@ -122,18 +123,21 @@ impl Client {
         Ok(Some(ClientMessage::Secure(first)))
     }
 
-    /// Makes of the client's answer what may leave it: a masked update of an update, if the client masks them. `None` if it is
-    /// to be sent later, when the masks are ready.
+    /// Makes of the client's answer what may leave it: of an update a masked one, if the client masks them, or one in fewer bytes,
+    /// if it compresses them. `None` if it is to be sent later, when the masks are ready.
     pub fn protect(
         &mut self,
         message: ClientMessage,
         protection: Protection<'_>,
     ) -> Option<ClientMessage> {
-        let Some(masking) = &mut self.masking else {
-            return Some(message);
-        };
         let ClientMessage::Reply(reply) = message else {
             return Some(message);
+        };
+        let Some(masking) = &mut self.masking else {
+            return Some(match self.communication.update {
+                Coding::F32 => ClientMessage::Reply(reply),
+                _ => self.compress(reply, protection.rounding),
+            });
         };
         let round = reply.round;
         let failed = |reason: String| Some(ClientMessage::Failed { round, reason });

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::DecodeError;
+use crate::compression::{Compact, misfit};
 use crate::config::{LocalOptimizer, TrainPlan};
 
 pub(super) const MAGIC: [u8; 2] = [0xC1, 0xF5];
@@ -153,6 +154,25 @@ impl<'a> Reader<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(what, N)?);
         Ok(array)
+    }
+
+    /// A compact update of at most `most` coordinates.
+    pub(super) fn compact(
+        &mut self,
+        what: &'static str,
+        most: usize,
+    ) -> Result<Compact, DecodeError> {
+        let offset = self.offset;
+        let [coding] = self.array(what)?;
+        let len = self.u32(what)?;
+        if len as usize > most {
+            return Err(DecodeError::TooLong {
+                got: len as usize,
+                most,
+            });
+        }
+        let bytes = self.bytes(what)?;
+        Compact::from_parts(coding, len, bytes).ok_or_else(|| misfit(offset, coding))
     }
 
     /// Bytes after their count.
