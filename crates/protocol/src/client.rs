@@ -101,13 +101,7 @@ impl Client {
     /// # Errors
     /// [`ProtocolError::StateMismatch`] if it has neither the model's length nor none.
     pub fn restore_momentum(&mut self, momentum: Vec<f32>) -> Result<(), ProtocolError> {
-        if !momentum.is_empty() && momentum.len() != self.parameters {
-            return Err(ProtocolError::StateMismatch {
-                what: "client momentum",
-                expected: self.parameters,
-                got: momentum.len(),
-            });
-        }
+        self.check_length("client momentum", &momentum)?;
         self.momentum = momentum;
         Ok(())
     }
@@ -127,15 +121,22 @@ impl Client {
     /// # Errors
     /// [`ProtocolError::StateMismatch`] if it has neither the model's length nor none.
     pub fn restore_residual(&mut self, residual: Vec<f32>) -> Result<(), ProtocolError> {
-        if !residual.is_empty() && residual.len() != self.parameters {
-            return Err(ProtocolError::StateMismatch {
-                what: "client residual",
-                expected: self.parameters,
-                got: residual.len(),
-            });
-        }
+        self.check_length("client residual", &residual)?;
         self.residual = residual;
         Ok(())
+    }
+
+    /// Whether a stored vector has the model's length, or none.
+    fn check_length(&self, what: &'static str, stored: &[f32]) -> Result<(), ProtocolError> {
+        match stored.len() {
+            0 => Ok(()),
+            got if got == self.parameters => Ok(()),
+            got => Err(ProtocolError::StateMismatch {
+                what,
+                expected: self.parameters,
+                got,
+            }),
+        }
     }
 
     /// The reply in fewer bytes.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Abort;
 use crate::graph::{self, Assumptions, Graph};
 use crate::lanes::Lane;
-use crate::params::{Mode, Params, SUITE, VERSION};
+use crate::params::{Params, SUITE, VERSION};
 use crate::quantise::{self, FIGURES};
 
 /// `[secure_aggregation]`: the server sees only the sum of a cohort's updates.
@@ -136,6 +136,11 @@ impl SecureAggregationConfig {
         }
     }
 
+    /// The assumed share of corrupt members, in millionths.
+    pub fn corrupt_ppm(&self) -> u32 {
+        millionths(self.collusion)
+    }
+
     /// The parameters of a session of so many members and coordinates, but for what a round fills in: hashes, numbers of the
     /// round, weights, cohort. They have passed [`Params::check`].
     ///
@@ -147,15 +152,11 @@ impl SecureAggregationConfig {
             _ => Lane::U32,
         };
         let group = members.div_ceil(self.buckets.max(1));
-        let mode = match self.mode {
-            ServerTrust::Malicious => Mode::Malicious,
-            ServerTrust::SemiHonest => Mode::SemiHonest,
-        };
         let default_range = if self.lanes == 16 { 0.5 } else { 8.0 };
         let mut params = Params {
             version: VERSION,
             suite: SUITE,
-            mode,
+            mode: self.mode.into(),
             lane,
             bits: quantise::bits_for(self.lanes, group),
             graph: match self.buckets {
@@ -174,8 +175,8 @@ impl SecureAggregationConfig {
             most_weight: 1,
             least_survivors: self.minimum_cohort,
             threshold: 0,
-            corrupt_ppm: (self.collusion * 1e6).round() as u32,
-            dropout_ppm: (self.dropout * 1e6).round() as u32,
+            corrupt_ppm: self.corrupt_ppm(),
+            dropout_ppm: millionths(self.dropout),
             security_bits: 40,
             correctness_bits: 30,
             deadlines: [u64::MAX; 4],
@@ -214,6 +215,10 @@ impl SecureAggregationConfig {
         };
         Ok(())
     }
+}
+
+fn millionths(share: f64) -> u32 {
+    (share * 1e6).round() as u32
 }
 
 #[cfg(test)]

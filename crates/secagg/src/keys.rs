@@ -217,22 +217,22 @@ impl Coefficients {
         }
     }
 
-    /// The next 61 random bits that are not the modulus.
+    /// The next element.
     pub(crate) fn draw(&mut self) -> Fe {
-        loop {
-            if self.used + 8 > self.block.len() {
-                // Never in practice: a draw is passed over once in 2^61.
-                let longer = self.block.len() + 1024;
-                self.block = Zeroizing::new(vec![0; longer]);
-                mask::stream(&self.key, &mut self.block);
-            }
-            let mut word = [0; 8];
-            word.copy_from_slice(&self.block[self.used..self.used + 8]);
-            self.used += 8;
-            if let Some(element) = Fe::new(u64::from_le_bytes(word) & ((1 << 61) - 1)) {
-                return element;
-            }
+        Fe::sample(&mut || self.word())
+    }
+
+    fn word(&mut self) -> u64 {
+        if self.used + 8 > self.block.len() {
+            // Never in practice: a word is passed over once in 2^61.
+            let longer = self.block.len() + 1024;
+            self.block = Zeroizing::new(vec![0; longer]);
+            mask::stream(&self.key, &mut self.block);
         }
+        let mut word = [0; 8];
+        word.copy_from_slice(&self.block[self.used..self.used + 8]);
+        self.used += 8;
+        u64::from_le_bytes(word)
     }
 }
 

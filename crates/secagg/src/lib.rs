@@ -108,7 +108,7 @@ pub use client::{Client, Policy, Step, Work};
 pub use config::{GraphKind, Protocol, SecureAggregationConfig, ServerTrust};
 pub use error::{ABORT_CODES, Abort, Failure, Rejection};
 pub use keys::{CIPHERTEXT_LEN, Secrets};
-pub use params::{LEAST_COHORT, MOST_LANES, MOST_MEMBERS, MOST_META, Mode, Params, SUITE, VERSION};
+pub use params::{LEAST_COHORT, MOST_LANES, MOST_MEMBERS, Mode, Params, SUITE, VERSION};
 pub use record::{RECORD_LEN, Record};
 pub use roster::{Entry, Roster, RosterError};
 pub use server::{Output, Server, Stage, Sum};

@@ -18,6 +18,13 @@ impl Members {
         }
     }
 
+    /// These members out of `universe`; those beyond it are left out.
+    pub fn of(universe: u32, members: impl IntoIterator<Item = u32>) -> Self {
+        let mut set = Self::none(universe);
+        members.into_iter().for_each(|index| set.insert(index));
+        set
+    }
+
     /// Length of the bitmap of a set out of `universe`.
     pub fn bytes_for(universe: u32) -> usize {
         universe.div_ceil(8) as usize

@@ -228,12 +228,6 @@ pub fn peek(bytes: &[u8]) -> Result<(Kind, Header), DecodeError> {
     open(bytes).map(|(kind, header, _)| (kind, header))
 }
 
-fn set(reader: &mut Reader<'_>, what: &'static str, universe: u32) -> Result<Members, DecodeError> {
-    let length = Members::bytes_for(universe);
-    let bytes = reader.take(what, length)?;
-    Members::from_bytes(universe, bytes).ok_or_else(|| reader.invalid(what, length))
-}
-
 impl ServerMessage {
     /// The message as bytes.
     pub fn encode(&self, header: Header) -> Vec<u8> {
@@ -324,7 +318,7 @@ impl ServerMessage {
                 Self::Params(Box::new(params), reader.array("signature")?)
             }
             Kind::Roster => {
-                let advertised = set(&mut reader, "advertised", members)?;
+                let advertised = reader.members("advertised", members)?;
                 let adverts = (0..advertised.len())
                     .map(|_| Advert::read(&mut reader))
                     .collect::<Result<_, _>>()?;
@@ -334,7 +328,7 @@ impl ServerMessage {
                 }
             }
             Kind::Deliver => {
-                let shared = set(&mut reader, "shared", members)?;
+                let shared = reader.members("shared", members)?;
                 let count = reader.count("ciphertexts", most)?;
                 Self::Deliver {
                     shared,
@@ -342,7 +336,7 @@ impl ServerMessage {
                 }
             }
             Kind::Survivors => {
-                let survivors = set(&mut reader, "survivors", members)?;
+                let survivors = reader.members("survivors", members)?;
                 let bodies_root = reader.array("root")?;
                 let count = reader.u8("proof")?.into();
                 Self::Survivors {

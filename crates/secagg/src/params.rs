@@ -2,9 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::config::ServerTrust;
 use crate::error::Abort;
 use crate::graph::{self, Assumptions, Graph, Rule};
-use crate::lanes::{Lane, LaneLayout};
+use crate::lanes::{Lane, LaneLayout, MAX_META};
 use crate::wire::{DecodeError, Reader};
 
 /// Format version of parameters and messages.
@@ -12,13 +13,11 @@ pub const VERSION: u16 = 1;
 /// X25519, Ed25519, HKDF-SHA-256, ChaCha20-Poly1305, AES-128-CTR masks, Shamir modulo 2^61 - 1.
 pub const SUITE: u16 = 0x0001;
 /// No session has fewer members: with two, each would learn the other's vector from the sum.
-pub const LEAST_COHORT: u32 = 3;
+pub const LEAST_COHORT: u32 = graph::MIN_MEMBERS;
 /// No session has more.
 pub const MOST_MEMBERS: usize = 1 << 17;
 /// No vector has more lanes: AES-128 streams stay far from their limit.
 pub const MOST_LANES: usize = 1 << 30;
-/// No vector has more 64-bit lanes.
-pub const MOST_META: usize = 256;
 
 /// What the server is trusted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +26,15 @@ pub enum Mode {
     SemiHonest,
     /// M: the server may lie. Messages are signed, survivors are agreed upon; five round trips.
     Malicious,
+}
+
+impl From<ServerTrust> for Mode {
+    fn from(trust: ServerTrust) -> Self {
+        match trust {
+            ServerTrust::Malicious => Self::Malicious,
+            ServerTrust::SemiHonest => Self::SemiHonest,
+        }
+    }
 }
 
 impl Mode {
@@ -112,10 +120,7 @@ impl Params {
 
     /// Bits of a model lane.
     pub fn lane_bits(&self) -> u8 {
-        match self.lane {
-            Lane::U16 => 16,
-            Lane::U32 => 32,
-        }
+        self.lane.bits() as u8
     }
 
     /// Sums that the session makes.
@@ -296,7 +301,7 @@ impl Params {
     fn check_vector(&self) -> Result<(), Abort> {
         // No model lanes are a session of figures alone.
         let fits = self.model_lanes as usize <= MOST_LANES
-            && (1..=MOST_META).contains(&self.meta_lanes.into());
+            && (1..=MAX_META).contains(&self.meta_lanes.into());
         if !fits {
             return Err(Abort::Config(
                 "a vector of too many lanes, or without one for the count",

@@ -119,15 +119,13 @@ impl Server {
     ) -> Result<Self, crate::Abort> {
         params.check()?;
         let n = params.members();
-        let mut awaited = Members::none(n);
-        (0..n).for_each(|index| awaited.insert(index));
         let mut server = Self {
             params_hash: params.hash(),
             roster,
             identity,
             threads: 1,
             stage: Stage::Advertise,
-            awaited,
+            awaited: Members::of(n, 0..n),
             adverts: BTreeMap::new(),
             session: None,
             live: vec![true; params.buckets() as usize],

@@ -1,5 +1,7 @@
 //! Fixed-width little-endian fields out of bytes.
 
+use crate::members::Members;
+
 /// Why bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -123,6 +125,17 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<[u8; N]>, DecodeError> {
         let bytes = self.take(what, count.saturating_mul(N))?;
         Ok(bytes.as_chunks::<N>().0.to_vec())
+    }
+
+    /// A set of session indices out of `universe`.
+    pub(crate) fn members(
+        &mut self,
+        what: &'static str,
+        universe: u32,
+    ) -> Result<Members, DecodeError> {
+        let length = Members::bytes_for(universe);
+        let bytes = self.take(what, length)?;
+        Members::from_bytes(universe, bytes).ok_or_else(|| self.invalid(what, length))
     }
 
     /// `value`, if nothing is left.

@@ -6,9 +6,7 @@ use cloister_config::Experiment;
 use cloister_privacy::NoiseOrigin;
 use cloister_protocol::{Client, ClientId, Purpose, SecurePlan, Streams, roster_name};
 use cloister_secagg::message::{Kind, peek};
-use cloister_secagg::{
-    Entry, Identity, Mode, Policy, Roster, Secrets, SecureAggregationConfig, ServerTrust,
-};
+use cloister_secagg::{Entry, Identity, Mode, Policy, Roster, Secrets};
 
 use rand::Rng;
 use zeroize::Zeroizing;
@@ -49,7 +47,7 @@ impl Keys {
             true => Origin::Seed(federation.streams),
             false => Origin::System,
         };
-        let mode = mode(config);
+        let mode = Mode::from(config.mode);
         let clients = federation.clients() as u32;
         let identity = |place| {
             let mut secret = Zeroizing::new([0; 32]);
@@ -85,7 +83,7 @@ impl Keys {
                 identity,
                 mode,
                 minimum_cohort: config.minimum_cohort,
-                corrupt_ppm: (config.collusion * 1e6).round() as u32,
+                corrupt_ppm: config.corrupt_ppm(),
                 today: 0,
             })
         };
@@ -116,13 +114,6 @@ impl Keys {
             Kind::Survivors | Kind::Acks => Some(Kind::Reveal),
             _ => None,
         }
-    }
-}
-
-fn mode(config: &SecureAggregationConfig) -> Mode {
-    match config.mode {
-        ServerTrust::Malicious => Mode::Malicious,
-        ServerTrust::SemiHonest => Mode::SemiHonest,
     }
 }
 

@@ -9,7 +9,6 @@ use super::join::admitted;
 use super::{Client, Held, Policy, Stage, Survived};
 use crate::error::Abort;
 use crate::keys::Secrets;
-use crate::members::Members;
 use crate::message::{ADVERT_LEN, Advert};
 use crate::params::Params;
 use crate::record::{RECORD_LEN, Record, flag};
@@ -175,7 +174,7 @@ fn read(policy: Arc<Policy>, bytes: &[u8], now: Duration) -> Result<Client, Abor
         false => None,
     };
     let shared = match flag(&mut reader, "shared")? {
-        true => Some(set(&mut reader, members)?),
+        true => Some(reader.members("members", members)?),
         false => None,
     };
     let held = (0..reader.count("held", members as usize)?)
@@ -183,7 +182,7 @@ fn read(policy: Arc<Policy>, bytes: &[u8], now: Duration) -> Result<Client, Abor
         .collect::<Result<_, DecodeError>>()?;
     let survived = match flag(&mut reader, "survived")? {
         true => Some(Survived {
-            members: set(&mut reader, members)?,
+            members: reader.members("members", members)?,
             bodies_root: reader.array("root")?,
         }),
         false => None,
@@ -219,12 +218,6 @@ fn read(policy: Arc<Policy>, bytes: &[u8], now: Duration) -> Result<Client, Abor
     Ok(reader.end(client)?)
 }
 
-fn set(reader: &mut Reader<'_>, members: u32) -> Result<Members, DecodeError> {
-    let length = Members::bytes_for(members);
-    let bytes = reader.take("members", length)?;
-    Members::from_bytes(members, bytes).ok_or_else(|| reader.invalid("members", length))
-}
-
 fn read_held(reader: &mut Reader<'_>) -> Result<Held, DecodeError> {
     let owner = reader.u32("owner")?;
     let mut share = || {
@@ -243,7 +236,7 @@ fn read_session(
     params: &Params,
     params_hash: &[u8; 32],
 ) -> Result<Session, DecodeError> {
-    let advertised = set(reader, params.members())?;
+    let advertised = reader.members("members", params.members())?;
     let adverts = (0..advertised.len())
         .map(|_| Advert::read(reader))
         .collect::<Result<Vec<_>, _>>()?;

@@ -144,10 +144,7 @@ impl Server {
     }
 
     fn begin_shares(&mut self) {
-        let mut advertised = Members::none(self.params.members());
-        self.adverts
-            .keys()
-            .for_each(|index| advertised.insert(*index));
+        let advertised = self.set_of(self.adverts.keys().copied());
         let got = advertised.len() / self.params.buckets();
         let needed = self.params.needed();
         let too_few = Failure::TooFew {
@@ -176,10 +173,7 @@ impl Server {
     }
 
     fn begin_masked(&mut self) {
-        let mut shared = Members::none(self.params.members());
-        self.commitments
-            .keys()
-            .for_each(|index| shared.insert(*index));
+        let shared = self.set_of(self.commitments.keys().copied());
         let groups = self.keep_full_buckets(&shared, "those who shared");
         self.shared = shared;
         let members: Vec<u32> = groups.into_iter().flatten().collect();
@@ -189,7 +183,7 @@ impl Server {
         self.stage = Stage::Masked;
         let layout = self.params.layout();
         self.sums = self.live.iter().map(|_| Vector::zero(layout)).collect();
-        self.awaited = Members::none(self.params.members());
+        self.awaited = self.set_of(members.iter().copied());
         for to in members {
             let Some(session) = &self.session else {
                 return;
@@ -200,20 +194,15 @@ impl Server {
                 shared: self.shared.clone(),
                 ciphertexts: from.iter().filter_map(parcel).collect(),
             };
-            self.awaited.insert(to);
             self.send(to, &message);
         }
         self.parcels.clear();
     }
 
     fn begin_survivors(&mut self) {
-        let mut uploaded = Members::none(self.params.members());
-        self.bodies.keys().for_each(|index| uploaded.insert(*index));
+        let uploaded = self.set_of(self.bodies.keys().copied());
         let groups = self.keep_full_buckets(&uploaded, "the survivors");
-        self.survivors = Members::none(self.params.members());
-        for index in groups.into_iter().flatten() {
-            self.survivors.insert(index);
-        }
+        self.survivors = self.set_of(groups.into_iter().flatten());
         if self.survivors.is_empty() {
             return;
         }
@@ -236,30 +225,23 @@ impl Server {
     }
 
     fn begin_reveal(&mut self) {
-        let mut acknowledged = Members::none(self.params.members());
-        self.acks
-            .keys()
-            .for_each(|index| acknowledged.insert(*index));
+        let acknowledged = self.set_of(self.acks.keys().copied());
         let threshold = self.params.threshold;
         let groups = self.keep_buckets(&acknowledged, "the acknowledgement", threshold);
         if groups.iter().all(Vec::is_empty) {
             return;
         }
         self.stage = Stage::Reveal;
-        self.awaited = Members::none(self.params.members());
+        self.awaited = self.set_of(groups.iter().flatten().copied());
         for group in groups {
             let ack = |index: &u32| Some((*index, *self.acks.get(index)?));
             let message = ServerMessage::Acks(group.iter().filter_map(ack).collect());
-            group.iter().for_each(|index| self.awaited.insert(*index));
             self.broadcast(&message, group);
         }
     }
 
     fn make_sums(&mut self) {
-        let mut revealed = Members::none(self.params.members());
-        self.reveals
-            .keys()
-            .for_each(|index| revealed.insert(*index));
+        let revealed = self.set_of(self.reveals.keys().copied());
         let threshold = self.params.threshold;
         let responders = self.keep_buckets(&revealed, "the reveal", threshold);
         let survivors = self.grouped(&self.survivors);
@@ -290,6 +272,10 @@ impl Server {
             self.result_hash = Some(hash.finalize().into());
             self.output.push_back(Output::Sums(sums));
         }
+    }
+
+    fn set_of(&self, members: impl IntoIterator<Item = u32>) -> Members {
+        Members::of(self.params.members(), members)
     }
 
     fn keep_full_buckets(&mut self, set: &Members, stage: &'static str) -> Vec<Vec<u32>> {
