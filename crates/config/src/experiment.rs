@@ -2,11 +2,13 @@
 
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
-use cloister_privacy::PrivacyConfig;
-use cloister_protocol::{CommunicationConfig, FederationConfig, ServerConfig, TrainConfig};
+use cloister_privacy::{Mechanism, PrivacyConfig};
+use cloister_protocol::{
+    CommunicationConfig, FederationConfig, ProtocolError, ServerConfig, TrainConfig,
+};
 use cloister_redteam::AttackConfig;
 use cloister_robust::AggregationConfig;
-use cloister_secagg::SecureAggregationConfig;
+use cloister_secagg::{Params, SecureAggregationConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -151,6 +153,29 @@ impl Experiment {
             Some(attack) => attack.population(clients),
             None => clients,
         })
+    }
+
+    /// The numbers of a round's secure sum over `coordinates` of `called` members, `None` if the server sees each update.
+    ///
+    /// # Errors
+    /// [`ProtocolError::SecureAggregation`] for sums that cannot be made.
+    pub fn secure_sums(
+        &self,
+        called: u32,
+        coordinates: usize,
+    ) -> Result<Option<Params>, ProtocolError> {
+        let Some(config) = &self.secure_aggregation else {
+            return Ok(None);
+        };
+        let params = config.params(called, coordinates);
+        let mut params =
+            params.map_err(|abort| ProtocolError::SecureAggregation(abort.to_string()))?;
+        let mechanism = self.privacy.as_ref().map(|privacy| privacy.mechanism);
+        if mechanism == Some(Mechanism::DistributedDiscreteGaussian) {
+            // Noise is modulo the lanes, so they are used whole.
+            params.bits = 0;
+        }
+        Ok(Some(params))
     }
 
     /// SHA-256 of [`resolved_toml`](Self::resolved_toml), in hexadecimal.

@@ -1,6 +1,10 @@
 //! Host 2: a federation of processes between organisations.
 //!
-//! So far only its first room: [`pki`], the keys and certificates. The director and the envoys do not exist yet.
+//! A director hosts the server of `cloister-protocol`, an envoy at each site one client; [`transport`] carries their
+//! messages over mutual TLS, [`pki`] says who is who.
 
 pub mod clock;
+pub mod experiment;
 pub mod pki;
+pub mod plan;
+pub mod transport;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use cloister_config::Experiment;
 use cloister_data::{ClientShare, Partition, TrainTest};
 use cloister_nn::{InputShape, Model};
-use cloister_privacy::Mechanism;
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{
     DpSgd, LearnerError, PrivacyPlan, ProtocolError, SecureSum, TrainJob, Update, most_called,
@@ -80,7 +79,7 @@ impl Federation {
         };
         let model = Model::build(&experiment.model, input, data.train.classes().len())?;
         let called = most_called(&experiment.federation, partition.clients.len() as u32);
-        let sums = secure_sums(experiment, called, model.layout().len())?;
+        let sums = experiment.secure_sums(called, model.layout().len())?;
         if sums.is_none() {
             let replies = most_replies(&experiment.federation, partition.clients.len() as u32);
             aggregation
@@ -211,27 +210,12 @@ impl Federation {
 /// [`SimError`] for sums that cannot be made.
 pub fn planned_sums(experiment: &Experiment) -> Result<Option<Params>, SimError> {
     match experiment.population() {
-        Some(clients) => secure_sums(experiment, most_called(&experiment.federation, clients), 1),
+        Some(clients) => {
+            let called = most_called(&experiment.federation, clients);
+            Ok(experiment.secure_sums(called, 1)?)
+        }
         None => Ok(None),
     }
-}
-
-/// The numbers of the experiment's secure sums, `None` if it has none.
-fn secure_sums(
-    experiment: &Experiment,
-    called: u32,
-    coordinates: usize,
-) -> Result<Option<Params>, SimError> {
-    let Some(config) = &experiment.secure_aggregation else {
-        return Ok(None);
-    };
-    let params = config.params(called, coordinates);
-    let mut params = params.map_err(|abort| ProtocolError::SecureAggregation(abort.to_string()))?;
-    let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
-    if mechanism == Some(Mechanism::DistributedDiscreteGaussian) {
-        params.bits = 0;
-    }
-    Ok(Some(params))
 }
 
 /// Takes `count` rows at random out of the clients' shares, but never a client's last one.
