@@ -25,7 +25,7 @@ mod register;
 mod roster;
 
 pub use authority::{Authority, Issued};
-pub use certificate::{Leaf, Use, verify};
+pub use certificate::{Leaf, Use, is_for, verify};
 pub use enrolment::{Installed, Request, enroll, install, renewal};
 pub use error::PkiError;
 pub use key::{Fingerprint, PrivateKey, PublicKey};

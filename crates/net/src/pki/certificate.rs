@@ -8,7 +8,7 @@ use rcgen::{
     Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::asn1_rs::BitString;
@@ -303,6 +303,18 @@ pub fn verify(leaf: &[u8], authority: &[u8], usage: Use, now: u64) -> Result<Lea
         })
         .map_err(refused)?;
     Leaf::of(leaf)
+}
+
+/// Whether a director's certificate says that it is found at `host`. Nothing else about it is checked: see [`verify`].
+pub fn is_for(leaf: &[u8], host: &Host) -> bool {
+    let (leaf, name) = (
+        CertificateDer::from(leaf),
+        ServerName::try_from(host.as_str()),
+    );
+    match (EndEntityCert::try_from(&leaf), name) {
+        (Ok(leaf), Ok(name)) => leaf.verify_is_valid_for_subject_name(&name).is_ok(),
+        _ => false,
+    }
 }
 
 fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {

@@ -80,6 +80,11 @@ impl PrivateKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
+    /// Signs what a TLS handshake asks for; see the module about what else this key signs.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     /// The same key, as it signs messages of secure aggregation and rosters.
     pub fn secagg(&self) -> SecaggIdentity {
         SecaggIdentity::from_secret(&Zeroizing::new(self.0.to_bytes()))
@@ -117,7 +122,7 @@ impl PublicKeyData for CertificateSigner<'_> {
 
 impl rcgen::SigningKey for CertificateSigner<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.key.0.sign(message).to_bytes().to_vec())
+        Ok(self.key.sign(message).to_vec())
     }
 }
 
