@@ -5,6 +5,15 @@
 //! other is small and typed; models and updates are *papers* (director to site) and *parcels* (site to director), which
 //! travel in chunks, with a digest, and go on at the byte where a connection broke.
 
+mod fault;
+#[allow(dead_code, reason = "until both sides are there")]
+mod proto;
+mod tls;
+#[allow(dead_code, reason = "until both sides are there")]
+mod wire;
+
+pub use tls::{CredentialError, Credentials};
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
