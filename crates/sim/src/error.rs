@@ -17,7 +17,7 @@ pub enum SimError {
     Model(#[from] cloister_nn::ModelError),
     /// The model file could not be made.
     #[error(transparent)]
-    ModelFile(#[from] cloister_nn::model_file::ModelFileError),
+    ModelFile(#[from] cloister_host::ModelError),
     /// The config is wrong.
     #[error(transparent)]
     Config(#[from] cloister_config::ConfigError),
@@ -30,9 +30,9 @@ pub enum SimError {
     /// The privacy asked for cannot be had, or not be accounted.
     #[error("privacy: {0}")]
     Privacy(#[from] cloister_privacy::PrivacyError),
-    /// The privacy ledger is missing, changed, or cannot be written.
-    #[error("privacy ledger {0}")]
-    Ledger(#[from] cloister_privacy::LedgerError),
+    /// A release could not be accounted for.
+    #[error(transparent)]
+    Spending(#[from] cloister_host::SpendingError),
     /// The keys of secure sums cannot be drawn.
     #[error("keys of secure sums: {0}")]
     Keys(String),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cloister_config::Experiment;
 use cloister_data::{ClientShare, Partition, TrainTest};
+use cloister_host::{Member, Place, Setting, Spending};
 use cloister_nn::{InputShape, Model};
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{
@@ -16,7 +17,6 @@ use cloister_secagg::statement::honest_members;
 use rand::seq::{SliceRandom, index};
 
 use crate::error::SimError;
-use crate::privacy::Privacy;
 
 /// An experiment with its data in memory, dealt to its clients, and its model built.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Federation {
         &self,
         client: ClientId,
         job: &TrainJob,
-        privacy: Option<&Privacy>,
+        privacy: Option<&Spending>,
     ) -> Result<Update, LearnerError> {
         let dp_sgd = match privacy {
             Some(privacy) => privacy.dp_sgd(job.round, client, self.rows(client).len() as u64),
@@ -180,6 +180,34 @@ impl Federation {
         self.with_learner(&self.root, None, |learner| {
             learner.train(global, &plan, &mut rng)
         })
+    }
+
+    /// The clients, for the record.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.owned()
+            .map(|(name, examples)| Member { name, examples })
+            .collect()
+    }
+
+    /// The clients' names, and how many examples each has.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (String, u64)> {
+        let shares = self.partition.clients.iter();
+        shares.map(|share| (share.name.clone(), share.rows.len() as u64))
+    }
+
+    /// What the record tells of the run.
+    pub(crate) fn setting<'a>(&'a self, members: &'a [Member]) -> Setting<'a> {
+        Setting {
+            experiment: &self.experiment,
+            place: Place::Simulation,
+            members,
+            sums: self.sums.as_ref(),
+            parameters: self.model.layout().len(),
+            dataset: self.data.train.name(),
+            classes: self.data.train.classes().len(),
+            test: self.data.test.len() as u64,
+            notes: &self.data.notes,
+        }
     }
 
     /// A client's name.

@@ -43,12 +43,10 @@ mod event;
 mod faults;
 mod federation;
 mod ordered;
-mod privacy;
 mod results;
 mod run;
 mod secure;
 mod sweep;
-mod trust;
 mod unattacked;
 
 pub use error::SimError;
@@ -56,5 +54,4 @@ pub use event::{Prepared, SimEvent};
 pub use federation::{Federation, planned_sums};
 pub use run::{Options, Outcome, run};
 pub use sweep::{SweepOutcome, run_sweep};
-pub use trust::trust;
 pub use unattacked::UnattackedRun;

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cloister_host::{Checkpoint, Ending, Spending, headline};
 use cloister_nn::metrics::Evaluation;
+use cloister_privacy::Mark;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
 use cloister_protocol::{
     Client, ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
@@ -23,12 +25,11 @@ use cloister_report::record::{
 
 use crate::attackers::Attackers;
 use crate::baselines;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::clock::Stopwatch;
 use crate::error::SimError;
 use crate::event::{Prepared, SimEvent};
 use crate::federation::Federation;
-use crate::privacy::{self, Privacy};
 use crate::results;
 use crate::secure::Keys;
 use crate::unattacked::{self, UnattackedRun};
@@ -122,7 +123,7 @@ struct Run<'a> {
     clients: Vec<Mutex<Client>>,
     keys: Option<Keys>,
     attackers: Option<Attackers>,
-    privacy: Option<Privacy>,
+    privacy: Option<Spending>,
     writer: RunWriter,
     checkpoints: checkpoint::Writer,
     last_checkpoint: Stopwatch,
@@ -198,7 +199,7 @@ impl<'a> Run<'a> {
             options,
             server,
             writer,
-            privacy: Privacy::start(federation, folder, &config_sha256, resumed)?,
+            privacy: spending(federation, folder, &config_sha256, resumed)?,
             checkpoints: checkpoint::Writer::default(),
             last_checkpoint: Stopwatch::start(),
             participations: vec![0; clients.len()],
@@ -241,7 +242,7 @@ impl<'a> Run<'a> {
             .partition(&names, data.train.classes(), &counts)?)
     }
 
-    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), SimError> {
+    fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<(), SimError> {
         if checkpoint.participations.len() != self.clients.len()
             || checkpoint.refusals.len() != self.clients.len()
             || checkpoint.kept.len() != self.clients.len()
@@ -255,13 +256,18 @@ impl<'a> Run<'a> {
                 ),
             });
         }
+        if let Some(attackers) = &mut self.attackers {
+            attackers
+                .adversary
+                .restore(checkpoint::recall(&mut checkpoint));
+        }
         self.server.restore(checkpoint.server)?;
         if let Some(privacy) = self.privacy.as_ref().filter(|privacy| !privacy.is_secret()) {
             for round in 1..=self.server.round() {
                 self.server.replay_noise(privacy.server_noise(round)?)?;
             }
         }
-        self.virtual_now = checkpoint.virtual_now;
+        self.virtual_now = checkpoint.now;
         self.participations = checkpoint.participations;
         self.refusals = checkpoint.refusals;
         self.kept = checkpoint.kept;
@@ -275,9 +281,6 @@ impl<'a> Run<'a> {
                 lock(client).restore_residual(residual)?;
             }
         }
-        if let Some(attackers) = &mut self.attackers {
-            attackers.adversary.restore(checkpoint.adversary);
-        }
         self.rows = RunRecord::read(&self.options.folder)?.rounds;
         let done = self.server.round();
         let message = format!("continued after round {done}");
@@ -290,20 +293,22 @@ impl<'a> Run<'a> {
         self.last_checkpoint = Stopwatch::start();
         // A checkpoint must never be ahead of the rows on the disk: resuming would miss them.
         self.writer.sync()?;
+        let (vectors, notes) = match &self.attackers {
+            Some(attackers) => checkpoint::remember(attackers.adversary.memory()),
+            None => checkpoint::remember(&Memory::default()),
+        };
         let checkpoint = Checkpoint {
             server: self.server.state(),
             config_sha256: self.config_sha256.clone(),
-            virtual_now: self.virtual_now,
+            now: self.virtual_now,
             participations: self.participations.clone(),
             refusals: self.refusals.clone(),
             kept: self.kept.clone(),
             momenta: self.of_clients(Client::momentum),
             residuals: self.of_clients(Client::residual),
-            ledger: self.privacy.as_ref().map(Privacy::mark),
-            adversary: match &self.attackers {
-                Some(attackers) => attackers.adversary.memory().clone(),
-                None => Memory::default(),
-            },
+            ledger: self.privacy.as_ref().map(Spending::mark),
+            vectors,
+            notes,
         };
         self.checkpoints.write(&self.options.folder, checkpoint)
     }
@@ -375,12 +380,13 @@ impl<'a> Run<'a> {
         let Some(privacy) = &self.privacy else {
             return Ok(false);
         };
-        let Some(loss) = privacy.would_exceed(self.server.round() + 1, self.federation)? else {
+        let Some(loss) = privacy.would_exceed(self.server.round() + 1, self.federation.owned())?
+        else {
             return Ok(false);
         };
         let message = format!(
             "stopped: one more round would bring epsilon to {loss:.4}, above the budget of {}",
-            privacy.plan.config().epsilon.unwrap_or(0.0)
+            privacy.plan().config().epsilon.unwrap_or(0.0)
         );
         let event = Event::new(self.server.round(), PRIVACY_BUDGET, message);
         self.writer.event(&event)?;
@@ -499,23 +505,36 @@ impl<'a> Run<'a> {
             observe,
         )?;
         self.writer.clients(&clients)?;
-        let model = results::model_file(self.federation, &global, self.server.round())?;
+        let model = cloister_host::model_file(
+            &self.federation.experiment,
+            self.federation.model.layout(),
+            classes,
+            &global,
+            self.server.round(),
+        )?;
         write_atomic(&self.options.folder.join(MODEL), &model)?;
-        let summary = results::summary(&results::Ending {
-            federation: self.federation,
+        let members = self.federation.members();
+        let setting = self.federation.setting(&members);
+        let metric = headline(setting.classes);
+        let attack = self.attackers.as_ref().map(|attackers| {
+            let figures = unattacked.as_ref().map(UnattackedRun::figures);
+            let final_ = cloister_host::metrics(&evaluation);
+            attackers.info(self.federation, &self.rows, &final_, metric, figures)
+        });
+        let summary = cloister_host::summary(&Ending {
+            setting: &setting,
             rows: &self.rows,
-            evaluation: &evaluation,
+            evaluation: Some(&evaluation),
             baselines,
             refused: self.refusals.iter().map(|n| u64::from(*n)).sum(),
             threads,
             config_sha256: self.config_sha256.clone(),
             model: &model,
-            attackers: self.attackers.as_ref(),
-            unattacked: unattacked.as_ref().map(UnattackedRun::figures),
+            attack,
             privacy: match &self.privacy {
                 Some(privacy) => {
-                    let statement = privacy::statement(privacy, self.federation, &self.rows)?;
-                    Some(PrivacyInfo::of(statement, privacy.plan.config().delta))
+                    let statement = cloister_host::statement(privacy, &setting, &self.rows)?;
+                    Some(PrivacyInfo::of(statement, privacy.plan().config().delta))
                 }
                 None => None,
             },
@@ -541,6 +560,21 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The privacy that the experiment asks for, `None` if it asks for none.
+fn spending(
+    federation: &Federation,
+    folder: &Path,
+    config_sha256: &str,
+    resumed: Option<(&Mark, u32)>,
+) -> Result<Option<Spending>, SimError> {
+    let Some(plan) = &federation.privacy else {
+        return Ok(None);
+    };
+    let ledger = folder.join(file_name::LEDGER);
+    let spending = Spending::start(plan, federation.streams, &ledger, config_sha256, resumed)?;
+    Ok(Some(spending))
+}
+
 /// A client, for as long as it is worked with.
 fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
     client.lock().unwrap_or_else(PoisonError::into_inner)
@@ -548,7 +582,7 @@ fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
 
 /// The checkpoint in `folder`, if it is of this config.
 fn resumable(folder: &Path, config_sha256: &str) -> Result<Checkpoint, SimError> {
-    let checkpoint = Checkpoint::read(folder)?;
+    let checkpoint = checkpoint::read(folder)?;
     if checkpoint.config_sha256 != config_sha256 {
         return Err(SimError::Checkpoint {
             path: checkpoint::path(folder),

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_config::Experiment;
-use cloister_privacy::NoiseOrigin;
+use cloister_host::seeded;
 use cloister_protocol::{Client, ClientId, Purpose, SecurePlan, Streams, roster_name};
 use cloister_secagg::message::{Kind, peek};
 use cloister_secagg::{Entry, Identity, Mode, Policy, Roster, Secrets};
@@ -125,18 +124,6 @@ fn task(config_sha256: &str) -> [u8; 16] {
         *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
     }
     task
-}
-
-/// Whether keys come from the run's seed.
-pub(crate) fn seeded(experiment: &Experiment) -> bool {
-    let buckets = experiment
-        .secure_aggregation
-        .as_ref()
-        .map_or(1, |c| c.buckets);
-    let privacy = experiment.privacy.as_ref();
-    // A run with secret noise cannot be repeated anyway.
-    let secret = privacy.is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
-    buckets > 1 && !secret
 }
 
 impl Origin {

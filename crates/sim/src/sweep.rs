@@ -209,8 +209,8 @@ fn run_cell(
         if let Some(summary) = run::finished(&folder, &sha256) {
             return Ok(Some(summary));
         }
-        resume = checkpoint::Checkpoint::read(&folder)
-            .is_ok_and(|checkpoint| checkpoint.config_sha256 == sha256);
+        resume =
+            checkpoint::read(&folder).is_ok_and(|checkpoint| checkpoint.config_sha256 == sha256);
         if !resume {
             // Begun under another config, or cut off before its first checkpoint: nothing to go on from.
             fs::remove_dir_all(&folder).map_err(|source| SimError::Io {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloister_config::Experiment;
 use cloister_report::record::{Summary, Unattacked};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::SimError;
 use crate::federation::Federation;
 use crate::run::{self, Options};
@@ -80,7 +80,7 @@ pub(crate) fn run_in(
     if let Some(summary) = run::finished(&folder, &sha256) {
         return Ok(Some(summary));
     }
-    let resume = Checkpoint::read(&folder).is_ok_and(|stored| stored.config_sha256 == sha256);
+    let resume = checkpoint::read(&folder).is_ok_and(|stored| stored.config_sha256 == sha256);
     if !resume && folder.exists() {
         // Cut off before its first checkpoint, or of another config: nothing to go on from.
         std::fs::remove_dir_all(&folder).map_err(|source| SimError::Io {

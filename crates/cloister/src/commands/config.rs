@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use cloister_config::{ConfigError, Experiment};
+use cloister_host::Place;
 use cloister_protocol::{CohortOdds, most_replies};
 use cloister_robust::AggregationConfig;
 
@@ -57,7 +58,7 @@ fn trust(experiment: &Experiment) -> Result<String> {
     const WIDTH: usize = 110;
     let mut lines = vec!["# Who can see what".to_owned()];
     let sums = cloister_sim::planned_sums(experiment)?;
-    for sentence in cloister_sim::trust(experiment, sums.as_ref()) {
+    for sentence in cloister_host::trust(experiment, sums.as_ref(), Place::Simulation) {
         let mut line = "# -".to_owned();
         for word in sentence.split(' ') {
             if line.len() + word.len() >= WIDTH {

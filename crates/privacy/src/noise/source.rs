@@ -4,6 +4,7 @@ use std::fmt;
 
 use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
+use zeroize::Zeroizing;
 
 use crate::error::PrivacyError;
 
@@ -29,6 +30,25 @@ impl NoiseSource {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| PrivacyError::Randomness(error.to_string()))?;
         Ok(Self::keyed(key, true))
+    }
+
+    /// A key for [`Self::of_key`], from the operating system: for a release that a host must be able to repeat bit by bit after a
+    /// crash, rather than release a second time with other noise. It is as secret as the noise, and must be gone from every
+    /// disk as soon as the release is out.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivacyError::Randomness`] if the operating system has no randomness to give.
+    pub fn key() -> Result<Zeroizing<[u8; 32]>, PrivacyError> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut())
+            .map_err(|error| PrivacyError::Randomness(error.to_string()))?;
+        Ok(key)
+    }
+
+    /// The stream of a key that [`Self::key`] drew.
+    pub fn of_key(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self::keyed(**key, true)
     }
 
     /// A stream that everybody with the seed can repeat, and subtract: for tests and simulations. What uses it is not

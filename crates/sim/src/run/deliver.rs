@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cloister_host::Spending;
 use cloister_protocol::message::{ClientMessage, ServerMessage};
 use cloister_protocol::{
     Client, ClientAction, ClientId, Protection, Purpose, Server, TrainJob, Update,
@@ -20,7 +21,6 @@ use crate::error::SimError;
 use crate::faults::{self, Fate};
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
-use crate::privacy::Privacy;
 
 /// The kind of the event of a round in which the attack could not be made.
 const ATTACK_FAILED: &str = "attack-failed";
@@ -169,7 +169,7 @@ impl Run<'_> {
             let examples = federation.rows(client).len() as u64;
             (federation.name(client), examples)
         });
-        privacy.commit_trainings(round, clients)
+        Ok(privacy.commit_trainings(round, clients)?)
     }
 
     /// Trains and delivers the members' replies until the round has what it wants.
@@ -344,16 +344,16 @@ impl Run<'_> {
 fn protect(
     federation: &Federation,
     client: &mut Client,
-    privacy: Option<&Privacy>,
+    privacy: Option<&Spending>,
     delivery: &Delivery,
     message: ClientMessage,
 ) -> Option<ClientMessage> {
     let (round, place) = (delivery.job.round, delivery.client);
     let mut rounding = federation.streams.stream(Purpose::Rounding, round, place.0);
     let mut source = None;
-    if let Some(privacy) = privacy.filter(|privacy| privacy.plan.is_distributed()) {
+    if let Some(privacy) = privacy.filter(|privacy| privacy.plan().is_distributed()) {
         match privacy.client_noise(round, place) {
-            Ok(noise) => source = Some((&privacy.plan, noise)),
+            Ok(noise) => source = Some((privacy.plan(), noise)),
             Err(error) => {
                 let reason = error.to_string();
                 return Some(ClientMessage::Failed { round, reason });

@@ -1,5 +1,6 @@
 //! What a round leaves in the record.
 
+use cloister_host::Spending;
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::{ClientVerdict, RoundReport};
 use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_kind};
@@ -8,7 +9,6 @@ use super::Run;
 use super::deliver::Schedule;
 use crate::error::SimError;
 use crate::event::SimEvent;
-use crate::privacy::Privacy;
 
 /// The kind of the event of updates beyond the range of a lane.
 const CUT: &str = "cut";
@@ -39,7 +39,7 @@ impl Run<'_> {
             } else {
                 RoundOutcome::Completed
             },
-            epsilon: self.privacy.as_ref().map(Privacy::epsilon),
+            epsilon: self.privacy.as_ref().map(Spending::epsilon),
             clip: report.clip,
             bytes_up: report.bytes_up,
             bytes_down: report.bytes_down,

@@ -10,17 +10,20 @@ use cloister_protocol::Sampling;
 use cloister_report::record::RoundRow;
 use cloister_secagg::statement::{corrupt_members, honest_members};
 
-use super::Privacy;
-use crate::federation::Federation;
+use crate::setting::Setting;
+use crate::spending::Spending;
 
 /// The statement of a run that has ended.
-pub(crate) fn statement(
-    privacy: &Privacy,
-    federation: &Federation,
+///
+/// # Errors
+/// [`PrivacyError`] for releases that cannot be accounted.
+pub fn statement(
+    privacy: &Spending,
+    setting: &Setting<'_>,
     rows: &[RoundRow],
 ) -> Result<Statement, PrivacyError> {
-    let plan = &privacy.plan;
-    let clients = client_claims(privacy, federation)?;
+    let plan = privacy.plan();
+    let clients = client_claims(privacy, setting)?;
     let accounted = claim(privacy, &clients)?;
     let finite = accounted.epsilon.is_finite();
     let unit = plan.config().mechanism.unit();
@@ -46,19 +49,19 @@ pub(crate) fn statement(
         accounted: Some(accounted),
         unit,
         neighbouring: plan.neighbouring(),
-        trust: trust(privacy, federation),
+        trust: trust(privacy, setting),
         released: released(plan.config().mechanism),
         mechanism: facts(privacy, rows),
-        assumptions: assumptions(privacy, &federation.experiment),
-        voids: voids(&federation.experiment),
+        assumptions: assumptions(privacy, setting.experiment),
+        voids: voids(setting.experiment),
         tuning_runs: 0,
         clients,
     })
 }
 
 /// The loss of the holder that lost most, read in several ways.
-fn claim(privacy: &Privacy, clients: &[ClientClaim]) -> Result<Claim, PrivacyError> {
-    let question = privacy.plan.fine_question();
+fn claim(privacy: &Spending, clients: &[ClientClaim]) -> Result<Claim, PrivacyError> {
+    let question = privacy.plan().fine_question();
     let worst = clients.first().map(|client| client.client.as_str());
     let events = privacy
         .by_holder()
@@ -96,10 +99,10 @@ fn nothing(delta: f64) -> Claim {
 
 /// Where clients add the noise: the loss of each, the largest first.
 fn client_claims(
-    privacy: &Privacy,
-    federation: &Federation,
+    privacy: &Spending,
+    setting: &Setting<'_>,
 ) -> Result<Vec<ClientClaim>, PrivacyError> {
-    let question = privacy.plan.fine_question();
+    let question = privacy.plan().fine_question();
     let mut known: Vec<(Event, f64)> = Vec::new();
     let mut claims = Vec::new();
     for (holder, event, steps) in privacy.by_holder() {
@@ -114,16 +117,12 @@ fn client_claims(
                 epsilon
             }
         };
-        let share = federation
-            .partition
-            .clients
-            .iter()
-            .find(|share| share.name == holder);
-        let examples = share.map_or(0, |share| share.rows.len() as u64);
+        let member = setting.members.iter().find(|member| member.name == holder);
+        let examples = member.map_or(0, |member| member.examples);
         claims.push(ClientClaim {
             client: holder.to_owned(),
             epsilon: Some(epsilon).filter(|epsilon| epsilon.is_finite()),
-            sampling_rate: privacy.plan.sampling_rate(examples).unwrap_or(1.0),
+            sampling_rate: privacy.plan().sampling_rate(examples).unwrap_or(1.0),
             steps,
         });
     }
@@ -136,9 +135,9 @@ fn client_claims(
     Ok(claims)
 }
 
-fn trust(privacy: &Privacy, federation: &Federation) -> Trust {
-    let config = privacy.plan.config();
-    match (config.mechanism, &federation.sums) {
+fn trust(privacy: &Spending, setting: &Setting<'_>) -> Trust {
+    let config = privacy.plan().config();
+    match (config.mechanism, setting.sums) {
         (Mechanism::LocalGaussian | Mechanism::DpSgd, _) => Trust::Local,
         (Mechanism::DistributedDiscreteGaussian, Some(params)) => Trust::Distributed(Collusion {
             honest: config.honest.unwrap_or(honest_members(params)),
@@ -161,8 +160,8 @@ fn released(mechanism: Mechanism) -> Vec<String> {
     what.iter().map(|what| (*what).to_owned()).collect()
 }
 
-fn facts(privacy: &Privacy, rows: &[RoundRow]) -> MechanismFacts {
-    let config = privacy.plan.config();
+fn facts(privacy: &Spending, rows: &[RoundRow]) -> MechanismFacts {
+    let config = privacy.plan().config();
     let clips: Vec<f64> = rows.iter().filter_map(|row| row.clip).collect();
     let clip = match (&config.adaptive_clip, clips.first(), clips.last()) {
         (Some(_), Some(first), Some(last)) => {
@@ -174,7 +173,7 @@ fn facts(privacy: &Privacy, rows: &[RoundRow]) -> MechanismFacts {
     let rates = privacy.by_holder().filter_map(|(_, event, _)| rate(&event));
     MechanismFacts {
         name: config.mechanism.name().to_owned(),
-        noise_multiplier: privacy.plan.noise_multiplier(),
+        noise_multiplier: privacy.plan().noise_multiplier(),
         clip,
         sampling_rate: rates.max_by(f64::total_cmp),
         steps: steps.unwrap_or(0),
@@ -183,8 +182,8 @@ fn facts(privacy: &Privacy, rows: &[RoundRow]) -> MechanismFacts {
     }
 }
 
-fn discretisation(privacy: &Privacy) -> String {
-    match privacy.plan.distributed() {
+fn discretisation(privacy: &Spending) -> String {
+    match privacy.plan().distributed() {
         Ok(distributed) => format!(
             "each client rounds its rotated update at random to a grid of {} bits, and adds discrete Gaussian noise there; the \
              rounding is part of the accounted sensitivity",
@@ -196,9 +195,9 @@ fn discretisation(privacy: &Privacy) -> String {
 }
 
 /// How often a client took part, where that is what the accounting rests on.
-fn participation(privacy: &Privacy) -> Option<String> {
-    let separation = match privacy.plan.config().mechanism {
-        Mechanism::CorrelatedGaussian => privacy.plan.separation(),
+fn participation(privacy: &Spending) -> Option<String> {
+    let separation = match privacy.plan().config().mechanism {
+        Mechanism::CorrelatedGaussian => privacy.plan().separation(),
         _ => return None,
     };
     Some(match separation {
@@ -221,7 +220,7 @@ fn rate(event: &Event) -> Option<f64> {
     }
 }
 
-fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
+fn assumptions(privacy: &Spending, experiment: &Experiment) -> Vec<Assumption> {
     let mut all = Vec::new();
     let mut assume = |standing, text: &str| {
         all.push(Assumption {
@@ -233,7 +232,7 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
         Standing::Enforced,
         "each round's release was on the ledger before the round began, and the ledger is whole",
     );
-    let unit = match privacy.plan.config().mechanism {
+    let unit = match privacy.plan().config().mechanism {
         Mechanism::DpSgd => {
             "each example's gradient was clipped; sums are divided by the planned batch, not the drawn one"
         }
@@ -241,7 +240,7 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
     };
     assume(Standing::Enforced, unit);
     let coins = match (
-        privacy.plan.config().mechanism,
+        privacy.plan().config().mechanism,
         experiment.federation.sampling,
     ) {
         (Mechanism::DpSgd, _) => {
@@ -261,7 +260,7 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
             "noise and coins come from the operating system, not from a seed",
         );
     }
-    match privacy.plan.config().mechanism {
+    match privacy.plan().config().mechanism {
         Mechanism::CentralGaussian | Mechanism::CorrelatedGaussian => {
             assume(
                 Standing::Trusted,
@@ -282,7 +281,7 @@ fn assumptions(privacy: &Privacy, experiment: &Experiment) -> Vec<Assumption> {
     }
     assume(
         Standing::Trusted,
-        match privacy.plan.config().mechanism {
+        match privacy.plan().config().mechanism {
             Mechanism::DpSgd => {
                 "how many examples a client has is public, and no example is held by two clients"
             }

@@ -6,13 +6,12 @@ use cloister_robust::Rule;
 use cloister_secagg::Params;
 use cloister_secagg::statement::Statement;
 
-use crate::secure::seeded;
+use crate::setting::Place;
 
 /// Who can see what, in sentences for the reader of the report.
 ///
 /// `sums` are the numbers of its secure sums, where it has such and they are known.
-pub fn trust(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
-    let seed = experiment.seed;
+pub fn trust(experiment: &Experiment, sums: Option<&Params>, place: Place) -> Vec<String> {
     let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
     let server = match mechanism {
         _ if experiment.secure_aggregation.is_some() => {
@@ -40,11 +39,39 @@ pub fn trust(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
              applied: there is no bound on what the model reveals of a client or an example (epsilon is infinite)."
         }
     };
+    let mut sentences = vec![
+        match place {
+            Place::Simulation => {
+                "Data: no training example leaves its client; the simulation keeps them apart in one process."
+            }
+            Place::Deployment => "Data: no training example leaves its site; what leaves it is what the next sentences say.",
+        }
+        .to_owned(),
+        server.to_owned(),
+    ];
+    if experiment.secure_aggregation.is_some() {
+        sentences.extend(sums_in_words(sums));
+    }
+    sentences.push(model.to_owned());
+    sentences.push(byzantine(experiment));
+    sentences.push(match place {
+        Place::Simulation => seed(experiment),
+        Place::Deployment => deployed(experiment),
+    });
+    if experiment.secure_aggregation.is_some() {
+        sentences.extend(not_promised(experiment, sums, place));
+    }
+    sentences
+}
+
+/// What of a simulation can be repeated by whoever knows its seed.
+fn seed(experiment: &Experiment) -> String {
+    let seed = experiment.seed;
     let secret = experiment
         .privacy
         .as_ref()
         .is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
-    let seed = match secret {
+    match secret {
         true => format!(
             "Simulation under the fixed seed {seed}: data, first model and order of training can be repeated; privacy noise \
              and the coins that it counts on came from the operating system and cannot."
@@ -60,21 +87,30 @@ pub fn trust(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
                  secret. NOT PRIVATE."
             )
         }
-    };
-    let mut sentences = vec![
-        "Data: no training example leaves its client; the simulation keeps them apart in one process.".to_owned(),
-        server.to_owned(),
-    ];
-    if experiment.secure_aggregation.is_some() {
-        sentences.extend(sums_in_words(sums));
     }
-    sentences.push(model.to_owned());
-    sentences.push(byzantine(experiment));
-    sentences.push(seed);
-    if experiment.secure_aggregation.is_some() {
-        sentences.extend(not_promised(experiment, sums));
-    }
-    sentences
+}
+
+/// What of a deployment comes from its seed.
+fn deployed(experiment: &Experiment) -> String {
+    format!(
+        "The seed {} decides the first model, who is called (but for secret coins) and the order of training, so that a run can be \
+         repeated. Keys, masks, privacy noise and the coins that it counts on come from the operating systems of sites and \
+         director. Between them everything travels over mutual TLS.",
+        experiment.seed
+    )
+}
+
+/// Whether a simulation's keys of secure sums come from the run's seed: buckets are drawn from them, and are to be the same when
+/// the run is repeated.
+pub fn seeded(experiment: &Experiment) -> bool {
+    let buckets = experiment
+        .secure_aggregation
+        .as_ref()
+        .map_or(1, |config| config.buckets);
+    let privacy = experiment.privacy.as_ref();
+    // A run with secret noise cannot be repeated anyway.
+    let secret = privacy.is_some_and(|privacy| privacy.noise == NoiseOrigin::System);
+    buckets > 1 && !secret
 }
 
 /// What a secure sum shows to whom.
@@ -92,13 +128,16 @@ fn sums_in_words(sums: Option<&Params>) -> Vec<String> {
 }
 
 /// What nobody should conclude from a secure sum.
-fn not_promised(experiment: &Experiment, sums: Option<&Params>) -> Vec<String> {
+fn not_promised(experiment: &Experiment, sums: Option<&Params>, place: Place) -> Vec<String> {
     let mut lines = sums.map_or_else(Vec::new, |params| Statement::of(params).not_promised);
-    lines.push(
-        "In a simulation all clients are in one process; whoever runs it can see everything."
-            .to_owned(),
-    );
-    if seeded(experiment) {
+    let simulated = place == Place::Simulation;
+    if simulated {
+        lines.push(
+            "In a simulation all clients are in one process; whoever runs it can see everything."
+                .to_owned(),
+        );
+    }
+    if simulated && seeded(experiment) {
         lines.push(
             "The keys come from the seed too, because buckets are drawn from them: NOT PRIVATE."
                 .to_owned(),

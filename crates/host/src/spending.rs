@@ -1,29 +1,35 @@
 //! A run's privacy: noise, ledger, and what was spent so far.
 
-mod statement;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use cloister_privacy::accounting::{self, Question};
 use cloister_privacy::noise::NoiseSource;
-use cloister_privacy::{Entry, Event, Ledger, Mark, Mechanism, NoiseOrigin, PrivacyError, Receipt};
+use cloister_privacy::{
+    Entry, Event, Ledger, LedgerError, Mark, Mechanism, NoiseOrigin, PrivacyError, Receipt,
+};
 use cloister_protocol::{ClientId, DpSgd, PrivacyPlan, Purpose, Streams, Update};
-use cloister_report::record::file_name;
 use rand::Rng;
-
-use crate::error::SimError;
-use crate::federation::Federation;
-
-pub(crate) use statement::statement;
 
 /// So many different sampling rates are accounted one by one after each round; more are bounded in groups.
 const GROUPS: usize = 16;
 
+/// Why a release could not be accounted for, so that it must not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpendingError {
+    /// It cannot be accounted.
+    #[error("privacy: {0}")]
+    Privacy(#[from] PrivacyError),
+    /// The ledger is missing, changed, or cannot be written.
+    #[error("privacy ledger {0}")]
+    Ledger(#[from] LedgerError),
+}
+
 /// The privacy of a run in progress.
 #[derive(Debug)]
-pub(crate) struct Privacy {
-    pub(crate) plan: PrivacyPlan,
+pub struct Spending {
+    plan: PrivacyPlan,
     ledger: Ledger,
     streams: Streams,
     /// Releases so far, equal ones counted, by whose units they touch.
@@ -34,29 +40,28 @@ pub(crate) struct Privacy {
     epsilon: f64,
 }
 
-impl Privacy {
-    /// The privacy that the experiment asks for, `None` if it asks for none; its ledger is new, or goes on from
-    /// a mark after so many rounds.
-    pub(crate) fn start(
-        federation: &Federation,
-        folder: &Path,
+impl Spending {
+    /// What the run `config_sha256` spends by `plan`; its ledger at `path` is new, or goes on from a mark after so many rounds.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn start(
+        plan: &PrivacyPlan,
+        streams: Streams,
+        path: &Path,
         config_sha256: &str,
         resumed: Option<(&Mark, u32)>,
-    ) -> Result<Option<Self>, SimError> {
-        let Some(plan) = &federation.privacy else {
-            return Ok(None);
-        };
-        let path = folder.join(file_name::LEDGER);
+    ) -> Result<Self, SpendingError> {
         // What is not private anyway does not have to wait for the disk.
         let durable = plan.config().noise == NoiseOrigin::System;
         let ledger = match resumed {
-            Some((mark, _)) => Ledger::reopen(&path, config_sha256, mark, durable)?,
-            None => Ledger::create(&path, config_sha256, durable)?,
+            Some((mark, _)) => Ledger::reopen(path, config_sha256, mark, durable)?,
+            None => Ledger::create(path, config_sha256, durable)?,
         };
-        let mut privacy = Self {
+        let mut spending = Self {
             plan: plan.clone(),
             spent: BTreeMap::new(),
-            streams: federation.streams,
+            streams,
             begun: resumed.is_some_and(|(_, done)| done > 0 && !durable),
             epsilon: 0.0,
             ledger,
@@ -64,41 +69,48 @@ impl Privacy {
         // Rounds after the checkpoint may have been released, so they count, and count again when they are run again. With
         // noise from the seed they are run again to the same bits, which is no second release.
         let repeats = resumed.filter(|_| !durable).map(|(_, done)| done);
-        for entry in privacy.ledger.entries().to_vec() {
+        for entry in spending.ledger.entries().to_vec() {
             if repeats.is_none_or(|done| entry.round <= done) {
-                privacy.count(&entry);
+                spending.count(&entry);
             }
         }
-        privacy.epsilon = privacy.loss(&privacy.spent, &privacy.plan.question())?;
-        Ok(Some(privacy))
+        spending.epsilon = spending.loss(&spending.spent, &spending.plan.question())?;
+        Ok(spending)
+    }
+
+    /// The mechanism with its numbers.
+    pub fn plan(&self) -> &PrivacyPlan {
+        &self.plan
     }
 
     /// Where the ledger stands.
-    pub(crate) fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         self.ledger.mark()
     }
 
     /// The privacy loss so far; with examples as units, that of the client that lost most.
-    pub(crate) fn epsilon(&self) -> f64 {
+    pub fn epsilon(&self) -> f64 {
         self.epsilon
     }
 
     /// Whether noise and coins are secret.
-    pub(crate) fn is_secret(&self) -> bool {
+    pub fn is_secret(&self) -> bool {
         self.plan.config().noise == NoiseOrigin::System
     }
 
     /// Noise and coins of the server in a round.
-    pub(crate) fn server_noise(&self, round: u32) -> Result<NoiseSource, PrivacyError> {
+    ///
+    /// # Errors
+    /// [`PrivacyError`].
+    pub fn server_noise(&self, round: u32) -> Result<NoiseSource, PrivacyError> {
         self.noise(Purpose::ServerNoise, round, 0)
     }
 
     /// What a client needs to train privately in a round.
-    pub(crate) fn client_noise(
-        &self,
-        round: u32,
-        client: ClientId,
-    ) -> Result<NoiseSource, PrivacyError> {
+    ///
+    /// # Errors
+    /// [`PrivacyError`].
+    pub fn client_noise(&self, round: u32, client: ClientId) -> Result<NoiseSource, PrivacyError> {
         self.noise(Purpose::ClientNoise, round, client.0)
     }
 
@@ -119,7 +131,10 @@ impl Privacy {
     }
 
     /// Hides the update of a client's training, where each client does so.
-    pub(crate) fn hide(
+    ///
+    /// # Errors
+    /// [`PrivacyError`].
+    pub fn hide(
         &self,
         round: u32,
         client: ClientId,
@@ -133,7 +148,10 @@ impl Privacy {
     }
 
     /// How a client with so many examples trains, where examples are the unit.
-    pub(crate) fn dp_sgd(
+    ///
+    /// # Errors
+    /// [`PrivacyError`].
+    pub fn dp_sgd(
         &self,
         round: u32,
         client: ClientId,
@@ -152,7 +170,10 @@ impl Privacy {
     }
 
     /// Commits what the cohort's noisy sum releases in `round`; `None` if there is none.
-    pub(crate) fn commit_round(&mut self, round: u32) -> Result<Option<Receipt>, SimError> {
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn commit_round(&mut self, round: u32) -> Result<Option<Receipt>, SpendingError> {
         if !self.releases_sum() {
             return Ok(None);
         }
@@ -167,6 +188,27 @@ impl Privacy {
         Ok(Some(receipt))
     }
 
+    /// As [`Self::commit_round`], for a round that a host repeats after a crash with the same noise: what the ledger has of it is
+    /// not released a second time. Noise that is tied to earlier rounds is drawn anew, and is a release of its own.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn commit_repeated_round(&mut self, round: u32) -> Result<Option<Receipt>, SpendingError> {
+        let tied = self.plan.config().mechanism == Mechanism::CorrelatedGaussian;
+        match !tied && self.releases_sum() && self.has(round, Entry::ALL) {
+            true => Ok(Some(self.ledger.commit(round, Vec::new())?)),
+            false => self.commit_round(round),
+        }
+    }
+
+    /// Whether the ledger has a release of `holder` in `round`.
+    pub fn has(&self, round: u32, holder: &str) -> bool {
+        let entries = self.ledger.entries().iter().rev();
+        entries
+            .take_while(|entry| entry.round >= round)
+            .any(|entry| entry.round == round && entry.holder == holder)
+    }
+
     /// What `round` releases of the server's; the first of this process stands for all that its noise is tied to.
     fn round_events(&self, round: u32) -> Result<Vec<Event>, PrivacyError> {
         let mut events = Vec::from_iter(self.plan.round_event());
@@ -179,11 +221,14 @@ impl Privacy {
     }
 
     /// Commits what the trainings of these clients (names, and counts of examples) release in `round`.
-    pub(crate) fn commit_trainings(
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn commit_trainings(
         &mut self,
         round: u32,
         clients: impl Iterator<Item = (String, u64)>,
-    ) -> Result<(), SimError> {
+    ) -> Result<(), SpendingError> {
         if self.releases_sum() {
             return Ok(());
         }
@@ -201,7 +246,7 @@ impl Privacy {
         self.commit(round, entries).map(drop)
     }
 
-    fn commit(&mut self, round: u32, entries: Vec<Entry>) -> Result<Receipt, SimError> {
+    fn commit(&mut self, round: u32, entries: Vec<Entry>) -> Result<Receipt, SpendingError> {
         for entry in &entries {
             self.count(entry);
         }
@@ -222,12 +267,15 @@ impl Privacy {
         add(events, &entry.event, entry.count);
     }
 
-    /// What the loss would be after one more round in which every client takes part, if that is above the budget.
-    pub(crate) fn would_exceed(
+    /// What the loss would be after one more round in which all of `clients` (names, and counts of examples) take part, if that is above the budget.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn would_exceed(
         &self,
         round: u32,
-        federation: &Federation,
-    ) -> Result<Option<f64>, SimError> {
+        clients: impl Iterator<Item = (String, u64)>,
+    ) -> Result<Option<f64>, SpendingError> {
         let Some(budget) = self.plan.config().epsilon else {
             return Ok(None);
         };
@@ -235,9 +283,9 @@ impl Privacy {
         for event in self.round_events(round)? {
             add(next.entry(Entry::ALL.to_owned()).or_default(), &event, 1);
         }
-        for share in &federation.partition.clients {
-            if let Some((event, count)) = self.plan.client_event(share.rows.len() as u64) {
-                add(next.entry(share.name.clone()).or_default(), &event, count);
+        for (holder, examples) in clients {
+            if let Some((event, count)) = self.plan.client_event(examples) {
+                add(next.entry(holder).or_default(), &event, count);
             }
         }
         let within = |loss: f64| loss <= budget * (1.0 + 1e-9);
@@ -257,7 +305,7 @@ impl Privacy {
         &self,
         spent: &BTreeMap<String, Vec<(Event, u64)>>,
         question: &Question,
-    ) -> Result<f64, SimError> {
+    ) -> Result<f64, SpendingError> {
         let distinct = distinct(spent);
         let runs: Vec<Event> = match distinct.len() {
             0..=GROUPS => distinct
@@ -274,7 +322,7 @@ impl Privacy {
     }
 
     /// The releases about each holder's units, as one event each.
-    pub(crate) fn by_holder(&self) -> impl Iterator<Item = (&str, Event, u64)> {
+    pub fn by_holder(&self) -> impl Iterator<Item = (&str, Event, u64)> {
         self.spent.iter().map(|(holder, events)| {
             let steps = events.iter().map(|(_, count)| count).sum();
             (holder.as_str(), composed(events), steps)

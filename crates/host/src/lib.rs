@@ -1,0 +1,20 @@
+//! What every host of a run keeps beside moving messages: what privacy was spent and may be claimed, who can see what, and the
+//! summary and model that a run leaves.
+//!
+//! A simulation and a deployment differ in who the clients are and how messages travel. What they owe to the reader of a
+//! record is the same, and is here: [`Spending`] is the run's privacy ledger and its epsilon, [`statement`] what may be
+//! claimed of it, [`trust`] who sees what, [`summary`] the figures of the end.
+
+mod checkpoint;
+mod setting;
+mod spending;
+mod statement;
+mod summary;
+mod trust;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use setting::{Member, Place, Setting};
+pub use spending::{Spending, SpendingError};
+pub use statement::statement;
+pub use summary::{Ending, ModelError, headline, hex, metrics, model_file, summary};
+pub use trust::{seeded, trust};
