@@ -7,4 +7,5 @@ pub mod clock;
 pub mod experiment;
 pub mod pki;
 pub mod plan;
+pub mod store;
 pub mod transport;
