@@ -126,6 +126,16 @@ impl Client {
         Ok(())
     }
 
+    /// The last round that it has answered; 0 before the first.
+    pub fn answered(&self) -> u32 {
+        self.answered
+    }
+
+    /// Goes on from a stored round: it and those before it are not trained again.
+    pub fn restore_answered(&mut self, round: u32) {
+        self.answered = round;
+    }
+
     /// Whether a stored vector has the model's length, or none.
     fn check_length(&self, what: &'static str, stored: &[f32]) -> Result<(), ProtocolError> {
         match stored.len() {

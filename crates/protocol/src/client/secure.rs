@@ -88,6 +88,15 @@ impl Client {
         })
     }
 
+    /// Goes on from a stored record, so that no session before it is joined again; due after [`Self::use_secure_aggregation`]. The
+    /// secrets of a session in progress are not in it: that session is lost.
+    pub fn restore_record(&mut self, record: Record) {
+        if let Some(masking) = &mut self.masking {
+            masking.close();
+            masking.record = record;
+        }
+    }
+
     /// Takes part in the request's secure sum: the first message of it, if there is one.
     pub(super) fn join(
         &mut self,
