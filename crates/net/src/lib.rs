@@ -4,6 +4,7 @@
 //! messages over mutual TLS, [`pki`] says who is who.
 
 pub mod clock;
+pub mod envoy;
 pub mod experiment;
 pub mod pki;
 pub mod plan;
