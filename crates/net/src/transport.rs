@@ -5,13 +5,16 @@
 //! other is small and typed; models and updates are *papers* (director to site) and *parcels* (site to director), which
 //! travel in chunks, with a digest, and go on at the byte where a connection broke.
 
+mod client;
+mod disk;
 mod fault;
-#[allow(dead_code, reason = "until both sides are there")]
 mod proto;
+mod server;
 mod tls;
-#[allow(dead_code, reason = "until both sides are there")]
 mod wire;
 
+pub use client::{Attendance, Backoff, Client};
+pub use server::{Limits, ServeError, serve};
 pub use tls::{CredentialError, Credentials};
 
 use std::path::PathBuf;
