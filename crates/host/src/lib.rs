@@ -6,6 +6,7 @@
 //! claimed of it, [`trust`] who sees what, [`summary`] the figures of the end.
 
 mod checkpoint;
+mod round;
 mod setting;
 mod spending;
 mod statement;
@@ -13,6 +14,7 @@ mod summary;
 mod trust;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use round::{bucket_failed, budget_spent, ending, row, verdicts};
 pub use setting::{Member, Place, Setting};
 pub use spending::{Spending, SpendingError};
 pub use statement::statement;

@@ -3,7 +3,9 @@
 //! A director hosts the server of `cloister-protocol`, an envoy at each site one client; [`transport`] carries their
 //! messages over mutual TLS, [`pki`] says who is who.
 
+pub mod audit;
 pub mod clock;
+pub mod director;
 pub mod envoy;
 pub mod experiment;
 pub mod pki;

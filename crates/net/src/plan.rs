@@ -9,7 +9,7 @@ use cloister_nn::{InputShape, Model, ModelError};
 use cloister_privacy::{NoiseOrigin, PrivacyError};
 use cloister_protocol::message::LayoutDigest;
 use cloister_protocol::{
-    ClientId, PrivacyPlan, ProtocolError, SecurePlan, SecureSum, Streams, most_called,
+    ClientId, PrivacyPlan, ProtocolError, Purpose, SecurePlan, SecureSum, Streams, most_called,
     most_replies, roster_name,
 };
 use cloister_robust::Rule;
@@ -143,6 +143,12 @@ impl Plan {
     /// Parameters of the model.
     pub fn parameters(&self) -> usize {
         self.model.layout().len()
+    }
+
+    /// Parameters that the run starts from.
+    pub fn initial_parameters(&self) -> Vec<f32> {
+        let mut rng = self.streams.stream(Purpose::Initialise, 0, 0);
+        self.model.initial_parameters(&mut rng)
     }
 
     /// The numbers of a round's secure sum over `members` sites, `None` if the director sees each update.

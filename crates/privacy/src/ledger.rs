@@ -96,6 +96,16 @@ struct Line {
     hash: String,
 }
 
+impl Mark {
+    /// Where the ledger of `run` begins.
+    pub fn beginning(run: &str) -> Self {
+        Self {
+            entries: 0,
+            hash: hash("", &[run]),
+        }
+    }
+}
+
 /// The ledger of one run.
 #[derive(Debug)]
 pub struct Ledger {

@@ -41,12 +41,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// The kind of the event of a run that has no unattacked one to be compared with.
 const NO_COMPARISON: &str = "unattacked";
 
-/// The kind of the event of a run that its privacy budget ended.
-const PRIVACY_BUDGET: &str = "privacy-budget";
-
-/// The kind of the event of a bucket without a sum.
-const BUCKET_FAILED: &str = "bucket-failed";
-
 /// The final model in a run folder.
 const MODEL: &str = "model.safetensors";
 
@@ -384,11 +378,8 @@ impl<'a> Run<'a> {
         else {
             return Ok(false);
         };
-        let message = format!(
-            "stopped: one more round would bring epsilon to {loss:.4}, above the budget of {}",
-            privacy.plan().config().epsilon.unwrap_or(0.0)
-        );
-        let event = Event::new(self.server.round(), PRIVACY_BUDGET, message);
+        let budget = privacy.plan().config().epsilon.unwrap_or(0.0);
+        let event = cloister_host::budget_spent(self.server.round(), loss, budget);
         self.writer.event(&event)?;
         Ok(true)
     }
@@ -433,8 +424,8 @@ impl<'a> Run<'a> {
                     bucket,
                     reason,
                 }) => {
-                    let message = format!("bucket {bucket} makes no sum: {reason}");
-                    self.pending.push(Event::new(round, BUCKET_FAILED, message));
+                    let event = cloister_host::bucket_failed(round, bucket, &reason);
+                    self.pending.push(event);
                 }
                 _ => {}
             }

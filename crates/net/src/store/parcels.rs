@@ -1,7 +1,7 @@
 //! Parcels: files that are in the log, or swept. Those that come at once share a transaction.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableTable, WriteTransaction};
@@ -76,45 +76,86 @@ impl Store {
         entry: RoundEntry,
         file: PathBuf,
     ) -> Result<bool, StoreError> {
+        let taken = self.take_parcels(id, round, vec![(entry, file)])?;
+        Ok(taken.first().copied().unwrap_or(false))
+    }
+
+    /// [`Self::take_parcel`] for several, which the log then has in this order.
+    ///
+    /// # Errors
+    /// As there, of the first that cannot be taken. Those before it may be in the log; taken again, they are found there.
+    pub fn take_parcels(
+        &self,
+        id: Id,
+        round: u32,
+        parcels: Vec<(RoundEntry, PathBuf)>,
+    ) -> Result<Vec<bool>, StoreError> {
+        if parcels.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Before a file gets a name that a parcel in the log may have.
+        self.database.read(|transaction| {
+            let standing = self.standing_in(transaction, id)?;
+            Ok(standing.expect(id, round)?)
+        })?;
+        let mut entries = Vec::with_capacity(parcels.len());
+        let mut names = Vec::with_capacity(parcels.len());
+        for (entry, file) in parcels {
+            let name = self.linked(id, &entry, &file)?;
+            entries.push(entry);
+            names.push((file, name));
+        }
+        let outcomes = self.enqueue(id, round, entries);
+        let mut taken = Vec::with_capacity(outcomes.len());
+        for ((file, name), outcome) in names.into_iter().zip(outcomes) {
+            let is_new = outcome?;
+            // It is in the log, whatever becomes of names that are left; those are swept when the store is opened.
+            let _ = files::remove(&file);
+            if !is_new && self.logged(id).is_ok_and(|names| !names.contains(&name)) {
+                let _ = files::remove(&self.parcels(id).join(name));
+            }
+            taken.push(is_new);
+        }
+        Ok(taken)
+    }
+
+    /// Gives the file of a parcel the name that it has in the store, beside the one that it has.
+    fn linked(&self, id: Id, entry: &RoundEntry, file: &Path) -> Result<String, StoreError> {
         let misfit = |reason: String| StoreError::Misfit { id, reason };
-        let (RoundEntry::Parcel { bytes, .. }, Some(name)) = (&entry, entry.file()) else {
+        let (RoundEntry::Parcel { bytes, .. }, Some(name)) = (entry, entry.file()) else {
             return Err(misfit("it is no parcel of a site".to_owned()));
         };
-        let meta = file.metadata().map_err(StoreError::file("open", &file))?;
+        let meta = file.metadata().map_err(StoreError::file("open", file))?;
         if !meta.is_file() || meta.len() != *bytes {
             let found = meta.len();
             let reason = format!("{} has {found} bytes instead of {bytes}", file.display());
             return Err(misfit(reason));
         }
-        // Before the file gets a name that a parcel in the log may have.
-        self.database.read(|transaction| {
-            let standing = self.standing_in(transaction, id)?;
-            Ok(standing.expect(id, round)?)
-        })?;
         // A second name and not another one: until the entry is in the log, nothing is taken away.
-        files::link(&file, &self.parcels(id), &name)?;
-        let is_new = self.enqueue(id, round, entry)?;
-        // It is in the log, whatever becomes of names that are left; those are swept when the store is opened.
-        let _ = files::remove(&file);
-        if !is_new && self.logged(id).is_ok_and(|names| !names.contains(&name)) {
-            let _ = files::remove(&self.parcels(id).join(name));
-        }
-        Ok(is_new)
+        files::link(file, &self.parcels(id), &name)?;
+        Ok(name)
     }
 
-    /// Waits until an entry is in the log, and works for others meanwhile.
-    fn enqueue(&self, id: Id, round: u32, entry: RoundEntry) -> Outcome {
-        let outcome = Arc::new(Mutex::new(None));
+    /// Waits until entries are in the log, one behind the other, and works for others meanwhile.
+    fn enqueue(&self, id: Id, round: u32, entries: Vec<RoundEntry>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(entries.len());
         let mut waiting = lock(&self.queue.waiting);
-        waiting.jobs.push(Job {
-            id,
-            round,
-            entry,
-            outcome: Arc::clone(&outcome),
-        });
+        for entry in entries {
+            let outcome = Arc::new(Mutex::new(None));
+            waiting.jobs.push(Job {
+                id,
+                round,
+                entry,
+                outcome: Arc::clone(&outcome),
+            });
+            outcomes.push(outcome);
+        }
         loop {
-            if let Some(outcome) = lock(&outcome).take() {
-                return outcome;
+            // They are in one transaction, so that they are decided together.
+            let decided = outcomes.iter().all(|outcome| lock(outcome).is_some());
+            if decided {
+                let outcomes = outcomes.iter();
+                return outcomes.filter_map(|outcome| lock(outcome).take()).collect();
             }
             if waiting.at_work {
                 let woken = self.queue.done.wait(waiting);

@@ -3,15 +3,12 @@
 use cloister_host::Spending;
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::{ClientVerdict, RoundReport};
-use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_kind};
+use cloister_report::record::{Event, RoundRow, event_kind};
 
 use super::Run;
 use super::deliver::Schedule;
 use crate::error::SimError;
 use crate::event::SimEvent;
-
-/// The kind of the event of updates beyond the range of a lane.
-const CUT: &str = "cut";
 
 impl Run<'_> {
     pub(super) fn row(
@@ -22,31 +19,21 @@ impl Run<'_> {
     ) -> RoundRow {
         let dropped = schedule.dropouts.len() as u32;
         let timed = self.federation.experiment.faults.seconds_per_step > 0.0;
+        let epsilon = self.privacy.as_ref().map(Spending::epsilon);
+        let attack = self.attack_figures(report, evaluation);
         RoundRow {
-            round: report.round,
-            train_loss: report.train_loss,
-            test_loss: evaluation.map(|e| e.loss),
-            test_accuracy: evaluation.map(|e| e.accuracy),
-            test_auroc: evaluation.and_then(|e| e.auroc),
-            cohort: report.cohort,
-            accepted: report.accepted,
-            refused: report.refused,
             dropped,
             // Whoever would have answered, had the round not ended before.
             late: report.missing.saturating_sub(dropped),
-            outcome: if report.abandoned.is_some() {
-                RoundOutcome::Abandoned
-            } else {
-                RoundOutcome::Completed
-            },
-            epsilon: self.privacy.as_ref().map(Spending::epsilon),
-            clip: report.clip,
-            bytes_up: report.bytes_up,
-            bytes_down: report.bytes_down,
             seconds: 0.0,
             virtual_seconds: timed.then_some(report.duration.as_secs_f64()),
             kept: self.judged().then(|| kept(&report.verdicts, |_| true)),
-            ..self.attack_figures(report, evaluation)
+            malicious: attack.malicious,
+            malicious_kept: attack.malicious_kept,
+            malicious_weight: attack.malicious_weight,
+            source_recall: attack.source_recall,
+            attack_success: attack.attack_success,
+            ..cloister_host::row(report, evaluation, epsilon)
         }
     }
 
@@ -81,21 +68,11 @@ impl Run<'_> {
         if !self.judged() || report.verdicts.is_empty() {
             return Ok(());
         }
-        let rows: Vec<VerdictRow> = report
-            .verdicts
-            .iter()
-            .map(|ClientVerdict { client, verdict }| VerdictRow {
-                round: report.round,
-                client: self.federation.name(*client),
-                kept: verdict.kept,
-                weight: verdict.weight,
-                score: verdict.score,
-                malicious: self
-                    .attackers
-                    .as_ref()
-                    .map(|attackers| attackers.includes(*client)),
-            })
-            .collect();
+        let rows = cloister_host::verdicts(
+            report,
+            |client| self.federation.name(client),
+            |client| Some(self.attackers.as_ref()?.includes(client)),
+        );
         for ClientVerdict { client, verdict } in &report.verdicts {
             self.kept[client.0 as usize] += u32::from(verdict.kept);
         }
@@ -113,20 +90,7 @@ impl Run<'_> {
             self.pending
                 .push(Event::new(report.round, event_kind::LATE, message));
         }
-        if let Some(masked) = report.masked.filter(|masked| masked.clipped > 0) {
-            let message = format!(
-                "{} coordinates of the updates were cut to the range of a lane: secure_aggregation.range is too small",
-                masked.clipped
-            );
-            self.pending.push(Event::new(report.round, CUT, message));
-        }
-        if let Some(reason) = &report.abandoned {
-            self.pending.push(Event::new(
-                report.round,
-                event_kind::ABANDONED,
-                reason.clone(),
-            ));
-        }
+        self.pending.extend(cloister_host::ending(report));
         for event in std::mem::take(&mut self.pending) {
             self.writer.event(&event)?;
             observe(&SimEvent::Record(&event));
