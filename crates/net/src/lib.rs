@@ -4,10 +4,12 @@
 //! messages over mutual TLS, [`pki`] says who is who.
 
 pub mod audit;
+pub mod audit;
 pub mod clock;
 pub mod director;
 pub mod envoy;
 pub mod experiment;
+pub mod operator;
 pub mod pki;
 pub mod plan;
 pub mod store;

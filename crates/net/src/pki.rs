@@ -6,9 +6,9 @@
 //! subject's alternative names (RFC 5280, section 4.2.1.6): `cloister://FEDERATION/director`, `.../site/NAME` or
 //! `.../operator/NAME`; see [`Identity`] and [`Leaf::of`].
 //!
-//! One key signs certificates, TLS handshakes and rosters. What is signed never coincides: a certificate begins with
-//! the DER tag 0x30, a handshake of TLS 1.3 with 64 blanks (RFC 8446, section 4.4.3), and what secure aggregation signs
-//! with `flsa1-sig`.
+//! One key signs certificates, TLS handshakes and rosters, a director's also its audit log. What is signed never coincides:
+//! a certificate begins with the DER tag 0x30, a handshake of TLS 1.3 with 64 blanks (RFC 8446, section 4.4.3), what secure
+//! aggregation signs with `flsa1-sig`, and a line of the audit log with `cloister-audit-v1`.
 //!
 //! The folders: [`init`] makes all of a federation at once; [`enroll`], [`Authority::sign`] and [`install`] certify a
 //! site whose private key never leaves it. Time is in seconds since 1970 and passed in everywhere.
