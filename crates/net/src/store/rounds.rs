@@ -325,14 +325,8 @@ pub(super) fn append(
     entries: &[RoundEntry],
 ) -> Result<(), Failure> {
     let mut log = transaction.open_table(LOG)?;
-    let mut place = {
-        let last = log.range((id, 0)..=(id, u64::MAX))?.next_back();
-        match last {
-            Some(last) => last?.0.value().1 + 1,
-            None => 0,
-        }
-    };
-    for entry in entries {
+    let places = next_place(&log, id)?..;
+    for (entry, place) in entries.iter().zip(places) {
         let bytes = entry
             .encode()
             .map_err(|reason| StoreError::Misfit { id, reason })?;
@@ -344,9 +338,20 @@ pub(super) fn append(
             let mut taken = transaction.open_table(TAKEN)?;
             taken.insert((id, site.as_str(), *number, *part), place)?;
         }
-        place += 1;
     }
     Ok(())
+}
+
+/// The place behind the last one of an experiment.
+fn next_place<V: redb::Value + 'static>(
+    table: &impl ReadableTable<(u64, u64), V>,
+    id: Id,
+) -> Result<u64, Failure> {
+    let last = table.range((id, 0)..=(id, u64::MAX))?.next_back();
+    Ok(match last {
+        Some(last) => last?.0.value().1 + 1,
+        None => 0,
+    })
 }
 
 fn empty_log(transaction: &WriteTransaction, id: Id) -> Result<(), Failure> {
@@ -359,16 +364,9 @@ fn empty_log(transaction: &WriteTransaction, id: Id) -> Result<(), Failure> {
 
 fn add_lines(transaction: &WriteTransaction, id: Id, lines: &[String]) -> Result<(), Failure> {
     let mut stories = transaction.open_table(STORIES)?;
-    let mut place = {
-        let last = stories.range((id, 0)..=(id, u64::MAX))?.next_back();
-        match last {
-            Some(last) => last?.0.value().1 + 1,
-            None => 0,
-        }
-    };
-    for line in lines {
+    let places = next_place(&stories, id)?..;
+    for (line, place) in lines.iter().zip(places) {
         stories.insert((id, place), line.as_str())?;
-        place += 1;
     }
     Ok(())
 }
