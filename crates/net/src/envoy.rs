@@ -16,6 +16,7 @@
 //! promised: **there the ledger relies on the director, or the cohort, adding it.** Training without noise is charged as what it is,
 //! an unlimited loss.
 
+mod attend;
 mod config;
 mod data;
 mod ledger;
@@ -35,7 +36,9 @@ use cloister_protocol::message::DecodeError;
 use crate::experiment::Id;
 use crate::pki::PkiError;
 use crate::plan::PlanError;
+use crate::transport::CredentialError;
 
+pub use attend::attend;
 pub use config::{Budget, DataEntry, EnvoyConfig, Requirement, Share};
 pub use data::{Examples, LocalData};
 pub use ledger::{Account, Release, SiteLedger, releases_of};
@@ -70,6 +73,9 @@ pub enum EnvoyError {
     /// The site's key or certificate cannot be used.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The site's kit cannot be used now.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
     /// The site's examples cannot be used.
     #[error("data.{dataset}: {reason}")]
     Data {

@@ -386,4 +386,45 @@ mod tests {
         let error = EnvoyConfig::read(none.path()).unwrap_err();
         assert!(matches!(error, EnvoyError::File { .. }), "{error}");
     }
+
+    #[test]
+    fn the_template_of_a_kit_is_read_as_it_is_and_with_its_keys_turned_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let federation = crate::pki::Federation {
+            name: "clinics".parse().unwrap(),
+            sites: vec!["a".parse().unwrap()],
+            operators: Vec::new(),
+            hosts: Vec::new(),
+            days: 30,
+        };
+        let all = dir.path().join("clinics");
+        crate::pki::init(&all, &federation, 1_765_000_000).unwrap();
+        let site = all.join("sites/a");
+        let config = EnvoyConfig::read(&site).unwrap();
+        assert_eq!(config.policy, super::super::Policy::default());
+        assert_eq!(config.director, "127.0.0.1:8443");
+        let path = site.join("envoy.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Keys and tables, not sentences; of the two examples of a data set, the first.
+        let is_code = |line: &str| line.starts_with('[') || line.contains(" = ");
+        let mut lines: Vec<String> = Vec::new();
+        for line in text.lines() {
+            let line = match line.strip_prefix("# ") {
+                Some(code) if is_code(code) => code,
+                _ => line,
+            };
+            if line == "partition = { kind = \"natural\" }" || line.starts_with("share") {
+                continue;
+            }
+            if line.starts_with('[') && lines.iter().any(|known| known == line) {
+                continue;
+            }
+            lines.push(line.to_owned());
+        }
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let config = EnvoyConfig::read(&site).unwrap();
+        assert_eq!(config.policy.budget.unwrap().epsilon, 8.0);
+        assert_eq!(config.policy.secure_aggregation, Requirement::Required);
+        assert!(config.data.contains_key("heart-disease"));
+    }
 }

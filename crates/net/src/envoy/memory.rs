@@ -21,7 +21,7 @@ use crate::plan::{from_hex, to_hex};
 use crate::transport::{Body, Parcel, ParcelKind};
 
 use rows::{BodyRow, MessageRow, ParcelRow, StateRow, decoded, kind_of, number_of};
-pub(super) use rows::{Held, HeldCharter};
+pub(super) use rows::{Held, HeldCharter, Session};
 
 /// The version of the format.
 const VERSION: u64 = 1;
@@ -113,8 +113,10 @@ pub(super) struct ClientState {
     pub(super) answered: u32,
     /// Its last session of a secure sum.
     pub(super) record: Option<Record>,
-    /// The message and the round whose training, or session, is in progress.
-    pub(super) begun: Option<(u64, u32)>,
+    /// The session of a secure sum in progress.
+    pub(super) begun: Option<Session>,
+    /// The session that a restart has interrupted last.
+    pub(super) lost: Option<Session>,
     /// The running mean of its updates, and what of them was not sent.
     pub(super) vectors: Option<[Vec<f32>; 2]>,
 }
@@ -369,6 +371,7 @@ impl Memory {
             answered: row.answered,
             record,
             begun: row.begun,
+            lost: row.lost,
             vectors,
         })
     }
@@ -529,6 +532,7 @@ impl Memory {
             answered: state.answered,
             record: state.record.map(|record| to_hex(&record.to_bytes())),
             begun: state.begun,
+            lost: state.lost,
             vectors: before.vectors,
         };
         tx.open_table(STATES)?

@@ -14,11 +14,11 @@ use cloister_protocol::{
     Client, ClientAction, ClientId, Learner, LearnerError, ModelLearner, PrivacyPlan, Protection,
     Purpose, ScratchPool, TrainJob, TrainPlan, Update, roster_name,
 };
-use cloister_secagg::message::{Kind, peek};
-use cloister_secagg::{Mode, Policy as Masking, Record, Secrets};
+use cloister_secagg::message::{ClientMessage as SumMessage, Kind, peek};
+use cloister_secagg::{Abort, Mode, Policy as Masking, Record, Secrets};
 
 use super::ledger::{Charge, Charged};
-use super::memory::{ClientState, Held, Known, Outcome};
+use super::memory::{ClientState, Held, Known, Outcome, Session};
 use super::policy::over;
 use super::worker::{document, examples_of, lock};
 use super::{Envoy, EnvoyError, Examples};
@@ -49,8 +49,10 @@ pub(super) struct Running {
 /// What messages change, one at a time. Training does not hold it.
 struct State {
     client: Client,
-    /// The message and the round of the secure sum in progress.
-    begun: Option<(u64, u32)>,
+    /// The session of the secure sum in progress.
+    begun: Option<Session>,
+    /// The session that a restart has interrupted last.
+    lost: Option<Session>,
     /// Another has taken its place: what is in memory may be ahead of the disk.
     retired: bool,
 }
@@ -65,6 +67,7 @@ impl State {
             answered: client.answered(),
             record: client.record().copied(),
             begun: self.begun,
+            lost: self.lost,
             vectors: is_there.then(|| [momentum.to_vec(), residual.to_vec()]),
         }
     }
@@ -320,7 +323,7 @@ impl Envoy {
             }
             Err(error) => return Ok(Err(error.to_string())),
         }
-        self.restore(id, &mut client)?;
+        let lost = self.restore(id, &mut client)?;
         Ok(Ok(Running {
             id,
             plan,
@@ -332,6 +335,7 @@ impl Envoy {
             state: Mutex::new(State {
                 client,
                 begun: None,
+                lost,
                 retired: false,
             }),
             busy: Mutex::default(),
@@ -339,7 +343,8 @@ impl Envoy {
         }))
     }
 
-    fn restore(&self, experiment: Id, client: &mut Client) -> Result<(), EnvoyError> {
+    /// Brings a client to where it was; the session that a restart has interrupted last.
+    fn restore(&self, experiment: Id, client: &mut Client) -> Result<Option<Session>, EnvoyError> {
         let stored = self.memory.state(experiment)?;
         client.restore_answered(stored.answered);
         let wrong = |source| EnvoyError::State { experiment, source };
@@ -350,15 +355,16 @@ impl Envoy {
         if let Some(record) = stored.record {
             client.restore_record(record);
         }
-        Ok(())
+        Ok(stored.lost)
     }
 
     /// Tells the director that a secure sum that a restart has interrupted goes on without this site.
     pub(super) fn give_up_session(&self, experiment: Id) -> Result<(), EnvoyError> {
         let state = self.memory.state(experiment)?;
-        let Some((number, round)) = state.begun else {
+        let Some(session) = state.begun else {
             return Ok(());
         };
+        let Session { number, round, .. } = session;
         let failed = ClientMessage::Failed {
             round,
             reason: "the envoy was restarted during the secure sum, and its secrets are gone"
@@ -374,6 +380,7 @@ impl Envoy {
                 answered: state.answered.max(round),
                 record: state.record,
                 begun: None,
+                lost: Some(session),
                 vectors: None,
             },
             mark: None,
@@ -430,7 +437,10 @@ impl Envoy {
             }
             _ => false,
         };
-        let action = state.client.receive(message, now);
+        let action = match farewell(&message, state.lost).filter(|_| !is_end) {
+            Some(farewell) => ClientAction::Send(farewell),
+            None => state.client.receive(message, now),
+        };
         let record = state.client.record().copied();
         if is_end || record.is_some_and(|record| record.revealed) {
             state.begun = None;
@@ -487,7 +497,12 @@ impl Envoy {
         };
         if let Some(first) = &job.first {
             // The keys go out at once, and the record of the session with them.
-            state.begun = Some((number, round));
+            state.begun = session_of(first).map(|index| Session {
+                number,
+                round,
+                index,
+            });
+            state.lost = None;
             self.memory.settle(&Outcome {
                 experiment: running.id,
                 number,
@@ -538,6 +553,37 @@ impl Envoy {
             _ => Ok(()),
         }
     }
+}
+
+/// The site's index in the session that a first message of its joins.
+fn session_of(first: &ClientMessage) -> Option<u32> {
+    let ClientMessage::Secure(bytes) = first else {
+        return None;
+    };
+    match SumMessage::decode(bytes, 0, 0) {
+        Ok((SumMessage::Advertise(advert), _)) => Some(advert.index),
+        _ => None,
+    }
+}
+
+/// What answers a message of a session whose secrets are gone: the server asks each of its members at every stage, and would wait.
+fn farewell(message: &ServerMessage, lost: Option<Session>) -> Option<ClientMessage> {
+    let (ServerMessage::Secure(bytes), Some(lost)) = (message, lost) else {
+        return None;
+    };
+    let (_, header) = peek(bytes).ok()?;
+    if header.round != u64::from(lost.round) {
+        return None;
+    }
+    let reason = Abort::State {
+        got: "a message",
+        after: "a restart",
+    };
+    let message = SumMessage::Abort {
+        index: lost.index,
+        code: reason.code(),
+    };
+    Some(ClientMessage::Secure(message.encode(header)))
 }
 
 /// The state, unless another has taken its place.

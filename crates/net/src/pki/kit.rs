@@ -136,7 +136,7 @@ key = \"key.pem\"
     )
 }
 
-/// The config of a site, with what is known of the director in a comment.
+/// The config of a site: what must stand in it, and the rest as comments.
 pub(crate) fn envoy_config(federation: &Name, site: &Name, director: &str) -> String {
     let director = match director.contains(':') {
         true => format!("[{director}]"),
@@ -144,9 +144,8 @@ pub(crate) fn envoy_config(federation: &Name, site: &Name, director: &str) -> St
     };
     format!(
         "\
-# The envoy of the site {site} in the federation {federation}.
-#
-# Nothing reads this file yet: the envoy is still to be built, and keys may be added or change until then.
+# The envoy of the site {site} in the federation {federation}. What stands here decides what this site takes part in; nobody
+# else can. Paths are relative to this folder.
 
 federation = \"{federation}\"
 site = \"{site}\"
@@ -157,7 +156,43 @@ certificate = \"cert.pem\"
 key = \"key.pem\"
 
 # Where the director is. The envoy calls it, and never the other way round: no port of this site need be open.
-# director = \"{director}:8443\"
-"
+director = \"{director}:8443\"
+
+# Threads to mask updates on.
+# threads = 2
+
+{ENVOY_DATA}
+{ENVOY_POLICY}"
     )
 }
+
+const ENVOY_DATA: &str = "\
+# The site's examples, by the name that experiments use. Every key of an experiment's [data] may stand here. Without any
+# table [data.NAME], the site takes part in nothing.
+# [data.heart-disease]
+# path = \"data/heart.csv\"
+# label = \"num\"
+
+# Of data of which this machine has the whole (a demonstration, a class): the rows of one client, as a simulation deals them.
+# [data.heart-disease]
+# partition = { kind = \"natural\" }
+# share = { client = \"cleveland\", clients = 4, seed = 1 }
+";
+
+const ENVOY_POLICY: &str = "\
+# What the site takes part in. What is left out is not limited; a cohort has at least 3 members unless this says otherwise.
+# [policy]
+# models = [\"logistic\", \"mlp\"]
+# datasets = [\"heart-disease\"]
+# operators = [\"olga\"]
+# minimum_cohort = 3
+# secure_aggregation = \"required\"       # the director sees sums of updates only; or \"optional\"
+# mechanisms = [\"dp-sgd\"]               # one of these must be on
+# max_rounds = 1000
+# max_parameters = 10000000
+
+# What all experiments on a data set may cost together; they are on record in the folder ledger/.
+# [policy.budget]
+# epsilon = 8.0
+# delta = 1e-5
+";

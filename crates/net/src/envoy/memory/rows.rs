@@ -36,6 +36,18 @@ pub(in crate::envoy) struct HeldCharter {
     pub(in crate::envoy) tag: String,
 }
 
+/// A session of a secure sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::envoy) struct Session {
+    /// The message that called to it.
+    pub(in crate::envoy) number: u64,
+    /// Its round.
+    pub(in crate::envoy) round: u32,
+    /// The site's index in it.
+    pub(in crate::envoy) index: u32,
+}
+
 /// A message of the director's.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,8 +99,10 @@ pub(super) struct StateRow {
     pub(super) answered: u32,
     /// Its last session of a secure sum, in hex.
     pub(super) record: Option<String>,
-    /// The message and the round in progress.
-    pub(super) begun: Option<(u64, u32)>,
+    /// The session of a secure sum in progress.
+    pub(super) begun: Option<Session>,
+    /// The session that a restart has interrupted last.
+    pub(super) lost: Option<Session>,
     /// Momentum and residual.
     pub(super) vectors: Option<[BodyRow; 2]>,
 }
