@@ -4,7 +4,6 @@
 //! messages over mutual TLS, [`pki`] says who is who.
 
 pub mod audit;
-pub mod audit;
 pub mod clock;
 pub mod director;
 pub mod envoy;
