@@ -8,7 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cloister_robust::Rule;
 
 use crate::bench::NAMES;
-use crate::commands::{EnvoyCommand, FederationCommand};
+use crate::commands::{
+    AuditLogCommand, CancelArgs, DemoArgs, DirectorArgs, EnvoyArgs, FederationCommand, FetchArgs, StatusArgs,
+    SubmitArgs, WatchArgs,
+};
 
 /// Secure federated learning: train one model over data that never leaves its owners.
 #[derive(Debug, Parser)]
@@ -47,9 +50,25 @@ pub(crate) enum Command {
     /// Keys and certificates of a deployment, for whoever runs it
     #[command(subcommand)]
     Federation(FederationCommand),
-    /// Keys and certificates of a deployment, at a site
+    /// Host the experiments of a federation: envoys and operators call it
+    Director(DirectorArgs),
+    /// Serve a site's data to the experiments that its policy lets through; or make its key and certificate
+    Envoy(EnvoyArgs),
+    /// Offer an experiment to the sites of a federation
+    Submit(SubmitArgs),
+    /// Show a director's sites and experiments
+    Status(StatusArgs),
+    /// Watch an experiment until it is over
+    Watch(WatchArgs),
+    /// End an experiment
+    Cancel(CancelArgs),
+    /// Bring an experiment's model, record and report here
+    Fetch(FetchArgs),
+    /// Check who did what at a director
     #[command(subcommand)]
-    Envoy(EnvoyCommand),
+    AuditLog(AuditLogCommand),
+    /// Start a director and three envoys on this machine, train over three hospitals, and show the page
+    Demo(DemoArgs),
     /// Measure this machine: the figures that the docs quote
     Bench(BenchArgs),
 }

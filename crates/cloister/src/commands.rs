@@ -1,12 +1,16 @@
 //! One file a command.
 
 mod aggregate;
+mod audit_log;
 mod bench;
 mod config;
 mod data;
+mod demo;
+mod director;
 mod envoy;
 mod evaluate;
 mod federation;
+mod operator;
 mod privacy;
 mod progress;
 mod report;
@@ -20,8 +24,12 @@ use cloister_config::Loaded;
 use crate::args::{Args, Command};
 use crate::output;
 
-pub(crate) use envoy::EnvoyCommand;
+pub(crate) use audit_log::AuditLogCommand;
+pub(crate) use demo::DemoArgs;
+pub(crate) use director::DirectorArgs;
+pub(crate) use envoy::EnvoyArgs;
 pub(crate) use federation::FederationCommand;
+pub(crate) use operator::{CancelArgs, FetchArgs, StatusArgs, SubmitArgs, WatchArgs};
 
 /// Carries out what the arguments ask for.
 pub(crate) fn run(args: Args) -> Result<()> {
@@ -34,7 +42,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Aggregate(args) => aggregate::run(&args),
         Command::Privacy(command) => privacy::run(&command),
         Command::Federation(command) => federation::run(&command),
-        Command::Envoy(command) => envoy::run(&command),
+        Command::Director(args) => director::run(&args),
+        Command::Envoy(args) => envoy::run(&args),
+        Command::Submit(args) => operator::submit(&args),
+        Command::Status(args) => operator::status(&args),
+        Command::Watch(args) => operator::watch(&args),
+        Command::Cancel(args) => operator::cancel(&args),
+        Command::Fetch(args) => operator::fetch(&args),
+        Command::AuditLog(command) => audit_log::run(&command),
+        Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

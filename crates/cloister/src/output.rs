@@ -11,6 +11,13 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// A line of a long-lived process, with the time, to stderr.
+pub(crate) fn log(text: &str) {
+    let now = cloister_net::clock::unix_now();
+    let date = cloister_net::pki::date(now);
+    note(&format!("{}:{:02}  {text}", date.trim_end_matches(" UTC"), now % 60));
+}
+
 /// Writes `warning: ...` to stderr.
 pub(crate) fn warning(text: &str) {
     note(&format!("{} {text}", styled("warning:", "33")));

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod director;
 pub mod envoy;
 pub mod experiment;
+pub mod operator;
 pub mod pki;
 pub mod plan;
 pub mod store;

@@ -1,4 +1,4 @@
-//! `cloister envoy enroll | install`
+//! `cloister envoy`, `cloister envoy enroll | install`
 
 use std::path::PathBuf;
 
@@ -7,8 +7,19 @@ use clap::{Args, Subcommand};
 use cloister_net::clock::unix_now;
 use cloister_net::pki::{self, Fingerprint, Name, PkiError};
 
+use crate::commands::director::{runtime, stopped};
 use crate::failure::Usage;
 use crate::output;
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub(crate) struct EnvoyArgs {
+    #[command(subcommand)]
+    command: Option<EnvoyCommand>,
+    /// Serve the site of this folder, which has its key, certificate and envoy.toml
+    #[arg(long, value_name = "DIR", required = true)]
+    dir: Option<PathBuf>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvoyCommand {
@@ -44,10 +55,16 @@ pub(crate) struct InstallArgs {
     authority: Option<Fingerprint>,
 }
 
-pub(crate) fn run(command: &EnvoyCommand) -> Result<()> {
-    match command {
-        EnvoyCommand::Enroll(args) => enroll(args),
-        EnvoyCommand::Install(args) => install(args),
+pub(crate) fn run(args: &EnvoyArgs) -> Result<()> {
+    match (&args.command, &args.dir) {
+        (Some(EnvoyCommand::Enroll(args)), _) => enroll(args),
+        (Some(EnvoyCommand::Install(args)), _) => install(args),
+        (None, Some(dir)) => {
+            runtime()?.block_on(cloister_net::envoy::attend(dir, output::log, stopped()))?;
+            output::log("stopped; what was begun goes on when the envoy is started again");
+            Ok(())
+        }
+        (None, None) => Err(Usage("give --dir, or one of the commands".to_owned()).into()),
     }
 }
 

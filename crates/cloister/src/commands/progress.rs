@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_privacy::rounded_up;
-use cloister_report::record::{HeadlineMetric, RoundOutcome, RoundRow, Summary};
+use cloister_report::record::{Event, HeadlineMetric, RoundOutcome, RoundRow, Summary};
 use cloister_sim::{Prepared, SimEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -58,6 +58,28 @@ impl Progress {
     pub(crate) fn binary(mut self, binary: bool) -> Self {
         self.binary = binary;
         self
+    }
+
+    /// As [`Self::binary`], when that is known later.
+    pub(crate) fn set_binary(&mut self, binary: bool) {
+        self.binary = binary;
+    }
+
+    /// Shows a line of an experiment's record, and a refusal in words.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        self.show(&SimEvent::Record(event));
+        if self.mode == Mode::Words {
+            let who = event.client.as_deref().map(|client| format!("{client}: "));
+            let who = who.unwrap_or_default();
+            self.line(&format!("round {}: {who}{}", event.round, event.message));
+        }
+    }
+
+    /// Says something of the command itself, to people.
+    pub(crate) fn say_line(&self, text: &str) {
+        if self.mode == Mode::Words {
+            self.line(text);
+        }
     }
 
     /// Shows an event.

@@ -16,12 +16,6 @@ use crate::pki::{Name, file_name};
 pub struct DirectorConfig {
     /// The federation; the certificate must agree.
     pub federation: Name,
-    /// The authority's certificate.
-    pub authority: PathBuf,
-    /// The director's certificate.
-    pub certificate: PathBuf,
-    /// The director's private key.
-    pub key: PathBuf,
     /// Where envoys and operators call.
     #[serde(default = "everywhere")]
     pub listen: SocketAddr,
@@ -95,14 +89,7 @@ impl DirectorConfig {
             refused(format!("line {line}: {}", error.message()))
         })?;
         config.check().map_err(refused)?;
-        for path in [
-            &mut config.authority,
-            &mut config.certificate,
-            &mut config.key,
-            &mut config.state,
-        ] {
-            *path = dir.join(&*path);
-        }
+        config.state = dir.join(&config.state);
         for (name, entry) in &mut config.data {
             let Some(test) = &mut entry.test else {
                 continue;
@@ -156,7 +143,7 @@ mod tests {
 
     fn read(rest: &str) -> Result<DirectorConfig, DirectorError> {
         let dir = tempfile::tempdir().unwrap();
-        let head = "federation = \"clinics\"\nauthority = \"ca.pem\"\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+        let head = "federation = \"clinics\"\n";
         std::fs::write(dir.path().join("director.toml"), format!("{head}{rest}")).unwrap();
         DirectorConfig::read(dir.path())
     }
@@ -177,7 +164,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_place() {
         for (rest, words) in [
-            ("colour = 1\n", "line 5: unknown field `colour`"),
+            ("colour = 1\n", "line 2: unknown field `colour`"),
             ("concurrent = 0\n", "at least 1"),
             ("page = \"0.0.0.0:80\"\n", "asks for no password"),
             (

@@ -409,6 +409,19 @@ impl Desk {
             record.name,
             sites.join(", ")
         ));
+        let known = self.data.get(&record.contract.dataset).ok().flatten();
+        let begun = json!({
+            "name": record.name,
+            "dataset": record.contract.dataset,
+            "train": examples.iter().sum::<u64>(),
+            "test": known.and_then(|(_, test)| test).map_or(0, |test| test.labels().len()),
+            "sites": charter.members.len(),
+            "rounds": record.rounds,
+            "model": plan.experiment.model.kind(),
+            "parameters": plan.parameters(),
+            "classes": record.contract.classes.len(),
+        });
+        self.store.tell(record.id, &[line("begun", &begun)?])?;
         self.tell_state(record.id, State::Running, "");
         Ok(chartered)
     }

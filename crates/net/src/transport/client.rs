@@ -5,7 +5,7 @@ mod dial;
 mod transfer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -38,6 +38,8 @@ const ANSWER: Duration = Duration::from_secs(75);
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    /// The certificate that the director showed last, DER.
+    director: Arc<Mutex<Vec<u8>>>,
     /// Between two chunks.
     pub(self) idle: Duration,
 }
@@ -58,15 +60,32 @@ impl Client {
             .http2_keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .keep_alive_while_idle(true);
+        let director = Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::clone(&director);
         let connector = tower::service_fn(move |_| {
             let (address, credentials) = (Arc::clone(&address), Arc::clone(&credentials));
-            async move { dial(address, credentials).await.map(TokioIo::new) }
+            let shown = Arc::clone(&shown);
+            async move {
+                let io = dial(address, credentials).await?;
+                let tls = io.get_ref().get_ref().1;
+                if let Some(certificate) = tls.peer_certificates().and_then(<[_]>::first) {
+                    *shown.lock().unwrap_or_else(PoisonError::into_inner) = certificate.to_vec();
+                }
+                Ok::<_, Fault>(TokioIo::new(io))
+            }
         });
         let channel = endpoint.connect_with_connector(connector).await;
         Ok(Self {
             channel: channel.map_err(|error| fault::of_error(&error))?,
+            director,
             idle: Duration::from_secs(60),
         })
+    }
+
+    /// The certificate that the director showed when we dialled last, DER.
+    pub fn director_certificate(&self) -> Vec<u8> {
+        let shown = self.director.lock();
+        shown.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn envoys(&self) -> EnvoysClient<Channel> {
