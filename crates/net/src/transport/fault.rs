@@ -58,7 +58,12 @@ pub(super) fn of_error(error: &(dyn Error + 'static)) -> Fault {
         if let Some(fault) = deepest.downcast_ref::<Fault>() {
             return fault.clone();
         }
-        match deepest.source() {
+        // An error of input and output gives its inner one's source for its own, and hides the inner one.
+        let inner = deepest
+            .downcast_ref::<std::io::Error>()
+            .and_then(|error| error.get_ref())
+            .map(|inner| inner as &(dyn Error + 'static));
+        match inner.or_else(|| deepest.source()) {
             Some(source) => deepest = source,
             None => break,
         }

@@ -32,7 +32,7 @@ use self::turns::Turns;
 use self::upload::Slot;
 use super::proto::envoys_server::EnvoysServer;
 use super::proto::operators_server::OperatorsServer;
-use super::wire::MESSAGE;
+use super::wire::{MESSAGE, PART};
 use super::{Credentials, Fault, FaultKind, Service, fault};
 use crate::pki::Name;
 
@@ -54,8 +54,8 @@ const SAID: u64 = 50;
 /// How much of everything a director allows.
 ///
 /// The memory of a connection is bounded by these and by what is fixed here: 1 MiB of requests that are not read yet, and
-/// for each of its `streams` calls at most 4 MiB of a request that is one message, or a chunk of 256 KiB; of what is sent,
-/// three chunks of 64 KiB and what waits in HTTP/2, at most 400 KiB. One that only attends needs some 100 KiB.
+/// for each of its `streams` calls one message, of at most 260 KiB from a site and 4 MiB from an operator; of what is sent,
+/// three chunks of 64 KiB and what waits in HTTP/2, at most 400 KiB.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// TLS handshakes under way.
@@ -244,7 +244,7 @@ pub async fn serve<S: Service>(
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
         .layer(GateLayer(Arc::clone(&hall)))
-        .add_service(envoys.max_decoding_message_size(MESSAGE))
+        .add_service(envoys.max_decoding_message_size(PART))
         .add_service(operators.max_decoding_message_size(MESSAGE))
         .serve_with_incoming_shutdown(
             ReceiverStream::new(entered).map(Ok::<_, std::io::Error>),

@@ -10,7 +10,10 @@ use crate::experiment::MAX_DOCUMENT;
 /// Most bytes of a chunk.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// Most bytes of a message on the wire: the largest that is not in chunks is a config with its sites.
+/// Most bytes of a message of a site: a chunk, and what is around it.
+pub(super) const PART: usize = CHUNK + (4 << 10);
+
+/// Most bytes of any other message: the largest are errands, and a config with its sites.
 pub(super) const MESSAGE: usize = 4 << 20;
 
 /// Most bytes of a program's name, or of a file's.

@@ -163,9 +163,8 @@ async fn sites_and_operators_have_calls_of_their_own() {
     assert_eq!(fault.kind, FaultKind::NotAllowed);
     let fault = operator.fetch_bytes(&errand(1, b""), 9).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::NotAllowed);
-    let state = director.service.state();
-    assert!(state.submissions.is_empty() && state.comings.is_empty());
-    drop(state);
+    assert!(director.service.state().submissions.is_empty());
+    assert!(director.service.state().comings.is_empty());
     until("it is told", || {
         director
             .service
