@@ -15,6 +15,7 @@ mod data;
 mod desk;
 mod error;
 mod hosted;
+mod page;
 mod run_folder;
 mod service;
 mod status;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 pub use config::{DataEntry, DirectorConfig};
 pub use error::DirectorError;
@@ -126,9 +128,21 @@ impl Director {
                 blocking(move || desk.tend()).await;
             }
         });
+        let (page_stop, page_stopped) = oneshot::channel::<()>();
+        let page = self.page.map(|listener| {
+            tokio::spawn(page::serve(listener, Arc::clone(&desk), async move {
+                // It stops too when nobody is left to tell it.
+                let _ = page_stopped.await;
+            }))
+        });
         let counter = Arc::new(Counter(Arc::clone(&desk)));
         let served = serve(self.calls, self.credentials, counter, self.limits, stop).await;
         tending.abort();
+        drop(page_stop);
+        if let Some(page) = page {
+            // A panic of it has been printed.
+            let _ = page.await;
+        }
         blocking(move || desk.stop()).await;
         Ok(served?)
     }
