@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const lost = document.getElementById("lost");
-  let busy = false, again = false, silent = 0;
+  let busy = false, again = false, failing = false, silent = 0;
   const selecting = () => {
     const selection = getSelection();
     return selection && !selection.isCollapsed;
@@ -16,7 +16,9 @@
       const answer = await fetch(location.pathname, { cache: "no-store" });
       if (answer.ok) show(await answer.text());
       lost.hidden = true;
-    } catch { /* the stream tells when the director is back */ }
+    } catch {
+      if (failing) lost.hidden = false;
+    }
     busy = false;
     if (again) setTimeout(refresh, 500);
   }
@@ -32,14 +34,19 @@
   const stream = new EventSource("/live");
   stream.onmessage = () => {
     clearTimeout(silent);
+    failing = false;
     lost.hidden = true;
     // The director says something every ten seconds.
     silent = setTimeout(() => { lost.hidden = false; }, 25000);
     refresh();
   };
   stream.onerror = () => {
-    clearTimeout(silent);
-    silent = setTimeout(() => { lost.hidden = false; }, 4000);
+    // It comes again with each try.
+    if (!failing) {
+      clearTimeout(silent);
+      silent = setTimeout(() => { lost.hidden = false; }, 4000);
+    }
+    failing = true;
     // A browser gives up after a refusal; then the page is fetched by the clock.
     if (stream.readyState === EventSource.CLOSED) setInterval(refresh, 10000);
   };

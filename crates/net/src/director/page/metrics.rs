@@ -23,6 +23,9 @@ const STATES: [(State, &str); 7] = [
     (State::Failed, "failed"),
 ];
 
+/// A figure of an experiment.
+type Figure = fn(&ExperimentStatus) -> Option<f64>;
+
 struct Metrics(String);
 
 impl Metrics {
@@ -113,7 +116,7 @@ pub(super) fn text(status: &Status, until: u64) -> String {
 }
 
 fn running(metrics: &mut Metrics, all: &[ExperimentStatus]) {
-    let figures: [(&str, &str, fn(&ExperimentStatus) -> Option<f64>); 5] = [
+    let figures: [(&str, &str, Figure); 5] = [
         ("experiment_round", "Rounds done.", |one| {
             Some(f64::from(one.round))
         }),

@@ -16,6 +16,8 @@ const ROWS: usize = 50;
 const SITES: usize = 200;
 /// Experiments whose answers stand with each site.
 const ANSWERS: usize = 3;
+/// Characters of a reason; all of it stands on the experiment's own page.
+const BRIEF: usize = 100;
 /// Names in a sentence.
 const NAMES: usize = 5;
 
@@ -174,7 +176,7 @@ fn site(status: &Status, site: &SiteStatus) -> Site {
             id: experiment.id,
             class,
             word,
-            more,
+            more: words::foreign(&more, BRIEF),
         })
     });
     Site {

@@ -258,7 +258,7 @@ async fn each_route_answers() {
         "round 13: waiting for saint-luke",
         "waiting for the answer of harbour, saint-luke",
         "fewer than 2 replies in round 6",
-        "Round 12 of 20",
+        "12 of 20 rounds",
         "Certificates end within a week: harbour.",
         "Accuracy <b>91.0\u{a0}%</b>",
         "with 1,203\u{a0}examples",
@@ -284,7 +284,7 @@ async fn text_of_others_is_escaped_and_cut() {
     }
     let (_, page) = around.get("/").await;
     assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
-    assert!(page.matches("alert(1)").count() < 20, "a reason is cut");
+    assert!(page.matches("alert(1)").count() < 10, "a reason is cut");
     let (_, page) = around.get("/experiments/2").await;
     assert!(page.contains("parameter 7 is &#60;script"));
 }
