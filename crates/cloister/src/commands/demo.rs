@@ -141,7 +141,7 @@ fn make(dir: &Path, port: u16) -> Result<()> {
             .join(site)
             .join(pki::file_name::ENVOY_CONFIG);
         let words = format!(
-            "federation = \"demo\"\nsite = \"{site}\"\nauthority = \"ca.pem\"\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\ndirector = \"DIRECTOR\"\n\n[data.heart-disease]\npartition = {{ kind = \"natural\" }}\nshare = {{ client = \"{site}\" }}\n"
+            "federation = \"demo\"\nsite = \"{site}\"\ndirector = \"DIRECTOR\"\n\n[data.heart-disease]\npartition = {{ kind = \"natural\" }}\nshare = {{ client = \"{site}\" }}\n"
         );
         std::fs::write(&config, words)
             .with_context(|| format!("cannot write {}", config.display()))?;

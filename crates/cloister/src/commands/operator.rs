@@ -138,7 +138,16 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<()> {
 
 /// The experiment as TOML, with its defaults.
 fn written(config: &Path, overrides: &Overrides) -> Result<String> {
-    let loaded = crate::commands::load(config, &overrides.arguments())?;
+    let loaded = cloister_config::load(config, &overrides.arguments())?;
+    // Of a simulation's clock, which a deployment does not have.
+    let simulated = |key: &str| key == "federation.deadline" || key.starts_with("faults");
+    for warning in loaded
+        .warnings
+        .iter()
+        .filter(|warning| !simulated(&warning.key))
+    {
+        output::warning(&format!("{}: {warning}", config.display()));
+    }
     Ok(loaded.experiment.resolved_toml()?)
 }
 

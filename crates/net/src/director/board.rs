@@ -93,6 +93,12 @@ impl Board {
         letters.is_some_and(|letters| letters.iter().any(|letter| letter.number == number))
     }
 
+    /// Whether a message waits for a site.
+    pub(crate) fn is_open(&self, site: &str) -> bool {
+        let letters = self.letters.get(site).into_iter().flatten();
+        letters.into_iter().any(|letter| !letter.done)
+    }
+
     /// The messages that wait for a site, oldest first.
     pub(crate) fn errands(&self, experiment: Id, site: &str) -> Vec<Errand> {
         let letters = self.letters.get(site).into_iter().flatten();

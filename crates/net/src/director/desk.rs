@@ -24,7 +24,7 @@ use crate::clock::{unix_now, unix_time};
 use crate::experiment::{Answer, Charter, Closing, Id, Member, Offer, State};
 use crate::pki::Name;
 use crate::plan::{Plan, digest, to_hex};
-use crate::store::{AnswerRecord, ExperimentRecord, Store};
+use crate::store::{AnswerRecord, ExperimentRecord, Store, StoreError};
 use crate::transport::{Credentials, Fault, FaultKind};
 
 use super::board::Shared;
@@ -156,7 +156,7 @@ impl Desk {
         )?;
         let mut books = Books::default();
         for record in store.experiments()? {
-            let rows = store.progress(record.id)?.rows;
+            let rows = store.rows(record.id)?;
             let rows: Vec<_> = rows
                 .iter()
                 .filter_map(|row| serde_json::from_str(row).ok())
@@ -234,6 +234,7 @@ impl Desk {
 
     /// What happens by time alone: to be called about once a second.
     pub(crate) fn tend(self: &Arc<Self>) {
+        self.lose_denied();
         let offered: Vec<Id> = {
             let books = self.books();
             let offered = books
@@ -247,12 +248,24 @@ impl Desk {
         }
     }
 
-    /// A site that is denied will not answer any more.
-    pub(crate) fn lose(&self, site: &str) {
-        for running in self.books().running.values() {
-            if let Some(client) = running.clients.get(site) {
-                // A thread that has ended waits for nobody.
-                let _ = running.orders.send(Order::Lose(*client));
+    /// Sites that are denied will not answer any more: rounds under way go on without them.
+    fn lose_denied(&self) {
+        let known: Vec<(String, String)> = {
+            let presence = self.presence();
+            let away = presence.iter().filter(|(_, known)| !known.attending);
+            away.map(|(site, known)| (site.clone(), known.serial.clone()))
+                .collect()
+        };
+        let denied = known
+            .iter()
+            .filter(|(_, serial)| self.credentials.denies(serial));
+        let books = self.books();
+        for (site, _) in denied {
+            for running in books.running.values() {
+                if let Some(client) = running.clients.get(site) {
+                    // A thread that has ended waits for nobody.
+                    let _ = running.orders.send(Order::Lose(*client));
+                }
             }
         }
     }
@@ -308,11 +321,13 @@ impl Desk {
         if let Err(error) = self.store.set_state(id, state, reason) {
             return self.log(&format!("experiment {id}: {}", words(&error)));
         }
+        // Told before it is over, so that nobody takes the story for ended who has not seen its end.
+        self.tell_state(id, state, reason);
         if let Some(record) = self.books().records.get_mut(&id) {
             record.state = state;
             record.reason = reason.to_owned();
         }
-        self.tell_state(id, state, reason);
+        self.changed();
     }
 
     fn tell_state(&self, id: Id, state: State, reason: &str) {
@@ -460,27 +475,26 @@ impl Desk {
 
     /// An experiment's thread has ended it; the store knows.
     pub(crate) fn ended(self: &Arc<Self>, id: Id, state: State, reason: &str, model: &str) {
+        if let Err(error) = self.store.note(id, model) {
+            self.log(&format!("experiment {id}: {}", words(&error)));
+        }
+        self.tell_state(id, state, reason);
         let mut books = self.books();
         books.running.remove(&id);
         books.wanted_ends.remove(&id);
         if let Some(record) = books.records.get_mut(&id) {
             record.state = state;
             record.reason = reason.to_owned();
+            record.run = model.to_owned();
         }
         let rounds = books.figures.get(&id).map_or(0, |figures| figures.round);
         if let Some(figures) = books.figures.get_mut(&id) {
             figures.waiting.clear();
         }
         drop(books);
-        if let Err(error) = self.store.note(id, model) {
-            self.log(&format!("experiment {id}: {}", words(&error)));
-        }
-        if let Some(record) = self.books().records.get_mut(&id) {
-            record.run = model.to_owned();
-        }
+        self.changed();
         self.note("director", "ended", json!({"experiment": id, "state": state, "reason": reason, "rounds": rounds, "model_sha256": model}));
         self.log(&format!("experiment {id}: {}", ending(state, reason)));
-        self.tell_state(id, state, reason);
         if let Err(error) = self.store.forget(id) {
             self.log(&format!("experiment {id}: {}", words(&error)));
         }
@@ -553,7 +567,11 @@ impl Desk {
         let fresh = self
             .store
             .answer(id, site, stored.clone())
-            .map_err(|error| unavailable(&error))?;
+            .or_else(|error| match error {
+                // Decided in this moment.
+                StoreError::Over { .. } => Ok(false),
+                error => Err(unavailable(&error)),
+            })?;
         if !fresh {
             return Ok(Receipt::Repeated);
         }

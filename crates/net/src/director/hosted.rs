@@ -337,7 +337,9 @@ impl Hosted {
     /// The round goes on without a client, as far as it can.
     pub(crate) fn lose(&mut self, client: u32, now: Duration) -> Result<(), DirectorError> {
         self.now = self.now.max(now);
-        if !self.server.in_round() || self.report.is_some() || !self.awaited.contains(&client) {
+        // A secure sum may wait for one whose update is in it: without its shares nothing is unmasked.
+        let is_awaited = self.awaited.contains(&client) || self.is_masked();
+        if !self.server.in_round() || self.report.is_some() || !is_awaited {
             return Ok(());
         }
         let now = self.now;
@@ -567,9 +569,25 @@ impl Hosted {
         member.map_or("", |member| &member.site)
     }
 
-    /// Whom the round in progress waits for.
+    fn is_masked(&self) -> bool {
+        self.plan.experiment.secure_aggregation.is_some()
+    }
+
+    /// Whom the round in progress waits for. In a secure sum, whoever has a message of it unanswered: all others wait for them,
+    /// also if their own updates are not there yet.
     pub(crate) fn awaited(&self) -> impl Iterator<Item = &str> {
-        self.awaited.iter().map(|client| self.site(*client))
+        let board = lock(&self.board);
+        let sites = self.charter.members.iter().map(|member| &member.site);
+        let open: BTreeSet<&str> = sites
+            .filter(|site| self.is_masked() && board.is_open(site))
+            .map(String::as_str)
+            .collect();
+        let all = self.awaited.iter().map(|client| self.site(*client));
+        let awaited: BTreeSet<&str> = match open.is_empty() {
+            true => all.collect(),
+            false => open,
+        };
+        awaited.into_iter()
     }
 
     /// Rounds begun.

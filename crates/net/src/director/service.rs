@@ -72,10 +72,14 @@ impl Service for Counter {
         let mut errands = Vec::new();
         let mut waiting = Vec::new();
         for id in ids {
-            errands.extend(papers(&mut books, id, site, &self.0.federation));
+            let paper = papers(&mut books, id, site, &self.0.federation);
+            // Nobody can work on a message of an experiment whose charter it does not have.
+            let chartered = paper.is_none();
+            errands.extend(paper);
             if let Some(running) = books.running.get(&id) {
-                let board = lock_board(&running.board);
-                errands.extend(board.errands(id, site));
+                if chartered {
+                    errands.extend(lock_board(&running.board).errands(id, site));
+                }
                 if let Some(figures) = books.figures.get(&id) {
                     waiting.push(format!("experiment {id}: {}", figures.waiting));
                 }
@@ -166,7 +170,7 @@ impl Service for Counter {
             ParcelKind::Done => {
                 // It had no bytes to keep.
                 let _ = std::fs::remove_file(body);
-                self.done(id, site, parcel.number);
+                self.done(id, site, parcel);
                 Ok(Receipt::Taken)
             }
             ParcelKind::Answer => {
@@ -307,10 +311,15 @@ impl Counter {
         )
     }
 
-    fn done(&self, id: Id, site: &str, number: u64) {
+    fn done(&self, id: Id, site: &str, parcel: &Parcel) {
+        let number = parcel.number;
         let mut books = self.0.books();
         if number == 0 {
-            books.dealt(id, site);
+            // Part 0 is the word on the charter, part 1 that on the closing: a late word on the charter says nothing of the end.
+            let record = books.records.get(&id);
+            if record.is_some_and(|record| record.state.is_over()) == (parcel.part > 0) {
+                books.dealt(id, site);
+            }
         } else if let Some(running) = books.running.get(&id)
             && let Some(client) = running.clients.get(site)
         {

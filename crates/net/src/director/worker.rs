@@ -105,16 +105,13 @@ impl Worker {
                     return self.desk.ended(self.id, state, &reason, &model);
                 }
                 Err(error) if is_lasting(&error) => {
-                    let reason = words(&error);
-                    self.desk.log(&format!("experiment {}: {reason}", self.id));
-                    if let Err(error) = self.setup.store.set_state(self.id, State::Failed, &reason)
-                    {
-                        self.desk
-                            .log(&format!("experiment {}: {}", self.id, words(&error)));
-                    }
-                    return self.desk.ended(self.id, State::Failed, &reason, "");
+                    return self.give_up(State::Failed, &words(&error));
                 }
                 Err(error) => {
+                    if let Some((state, _)) = self.desk.wanted_end(self.id) {
+                        // It cannot be opened, so it ends without a model.
+                        return self.give_up(state, &words(&error));
+                    }
                     // All that was acknowledged is on the disk: taking it up again from there is all there is to do.
                     let trouble = format!("{}; trying again", words(&error));
                     self.desk.log(&format!("experiment {}: {trouble}", self.id));
@@ -125,6 +122,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Ends an experiment that cannot be opened.
+    fn give_up(&self, state: State, reason: &str) {
+        self.desk.log(&format!("experiment {}: {reason}", self.id));
+        if let Err(error) = self.setup.store.set_state(self.id, state, reason) {
+            self.desk
+                .log(&format!("experiment {}: {}", self.id, words(&error)));
+        }
+        self.desk.ended(self.id, state, reason, "");
     }
 
     /// Waits before the next try; false if the director stops.
@@ -156,7 +163,10 @@ impl Worker {
         }
         loop {
             let until = match hosted.step(unix_time())? {
-                Step::Over => return end(hosted, State::Finished, String::new()),
+                Step::Over => {
+                    self.desk.figures(self.id, Figures::of(&hosted));
+                    return end(hosted, State::Finished, String::new());
+                }
                 Step::Wait(until) => until,
             };
             self.desk.figures(self.id, Figures::of(&hosted));

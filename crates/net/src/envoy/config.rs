@@ -29,12 +29,6 @@ pub struct EnvoyConfig {
     pub federation: Name,
     /// The site; its certificate must agree.
     pub site: Name,
-    /// The authority's certificate.
-    pub authority: PathBuf,
-    /// The site's certificate.
-    pub certificate: PathBuf,
-    /// The site's private key.
-    pub key: PathBuf,
     /// Where the director is: `host:port`.
     pub director: String,
     /// Threads to mask updates on; the result does not depend on it.
@@ -46,6 +40,9 @@ pub struct EnvoyConfig {
     /// What the site takes part in.
     #[serde(default)]
     pub policy: super::Policy,
+    /// The folder that it is in, beside key and certificates.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 /// `[data.NAME]`: every key of an experiment's `[data]`, and `share`.
@@ -174,9 +171,7 @@ impl EnvoyConfig {
 
     /// Fills in what follows from elsewhere: the folder of paths, the names of data sets.
     fn settle(&mut self, dir: &Path) {
-        for path in [&mut self.authority, &mut self.certificate, &mut self.key] {
-            *path = dir.join(&*path);
-        }
+        self.folder = dir.to_owned();
         for (name, entry) in &mut self.data {
             let data = &mut entry.data;
             if data.dataset.is_none() {
@@ -282,8 +277,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutShare<'_, A> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "federation = \"clinics\"\nsite = \"a\"\nauthority = \"ca.pem\"\ncertificate = \"cert.pem\"\n\
-        key = \"key.pem\"\ndirector = \"localhost:8443\"\n";
+    const HEAD: &str = "federation = \"clinics\"\nsite = \"a\"\ndirector = \"localhost:8443\"\n";
 
     fn read(rest: &str) -> Result<EnvoyConfig, EnvoyError> {
         let dir = tempfile::tempdir().unwrap();
@@ -326,9 +320,9 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_line() {
         for (rest, line, words) in [
-            ("colour = 1\n", 7, "unknown field `colour`"),
-            ("[data.heart]\nlable = 1\n", 7, "unknown field `lable`"),
-            ("[data.heart]\ntest_fraction = \"x\"\n", 8, "invalid type"),
+            ("colour = 1\n", 4, "unknown field `colour`"),
+            ("[data.heart]\nlable = 1\n", 4, "unknown field `lable`"),
+            ("[data.heart]\ntest_fraction = \"x\"\n", 5, "invalid type"),
             (
                 "[data.heart]\nshare = { klient = 1 }\n",
                 8,
@@ -349,8 +343,8 @@ mod tests {
                 8,
                 "there is no [data.heart]",
             ),
-            ("[policy]\nmechanisms = [\"noise\"]\n", 8, "unknown variant"),
-            ("[policy]\nmechanisms = []\n", 8, "leave it out"),
+            ("[policy]\nmechanisms = [\"noise\"]\n", 5, "unknown variant"),
+            ("[policy]\nmechanisms = []\n", 5, "leave it out"),
             (
                 "[policy.budget]\nepsilon = -1.0\ndelta = 1e-5\n",
                 8,
@@ -366,9 +360,9 @@ mod tests {
                 7,
                 "missing field `delta`",
             ),
-            ("threads = 0\n", 7, "at least 1"),
-            ("[data]\n\"a b\" = {}\n", 7, "is no name"),
-            ("[policy\n", 7, ""),
+            ("threads = 0\n", 4, "at least 1"),
+            ("[data]\n\"a b\" = {}\n", 4, "is no name"),
+            ("[policy\n", 4, ""),
         ] {
             let error = read(rest).unwrap_err();
             let EnvoyError::Config {

@@ -520,7 +520,7 @@ mod tests {
         ledger.charge(charged(Some(&plan), "1-a"), 1, None).unwrap();
         let marks = BTreeMap::from([("heart".to_owned(), ledger.mark("heart").unwrap())]);
         drop(ledger);
-        std::fs::remove_file(folder.path().join("heart.jsonl")).unwrap();
+        fs::remove_file(folder.path().join("heart.jsonl")).unwrap();
         let ledger = SiteLedger::open(folder.path(), marks).unwrap();
         let error = ledger.account("heart").unwrap_err();
         assert!(error.to_string().contains("is gone"), "{error}");

@@ -19,7 +19,7 @@ use super::{
     Account, Budget, EnvoyConfig, EnvoyError, Examples, LocalData, SiteLedger, outward, releases_of,
 };
 use crate::experiment::{Answer, Charter, Closing, Id, MAX_DOCUMENT, Member, Offer};
-use crate::pki::{Leaf, Name, PkiError, PrivateKey, Role, Use, verify};
+use crate::pki::{Leaf, Name, PkiError, PrivateKey, Role, Use, file_name, verify};
 use crate::plan::{self, Plan, digest, from_hex, to_hex};
 use crate::transport::{Parcel, ParcelKind, Receipt};
 
@@ -102,7 +102,7 @@ impl Envoy {
     /// [`EnvoyError`] for a config, a key, a certificate, a memory or a ledger that cannot be used.
     pub fn open(dir: &Path) -> Result<Self, EnvoyError> {
         let config = EnvoyConfig::read(dir)?;
-        let key = PrivateKey::read(&config.key)?;
+        let key = PrivateKey::read(&dir.join(file_name::KEY))?;
         check_certificate(&config, &key)?;
         let memory = Memory::open(dir)?;
         let marks = memory.marks()?.into_iter().collect();
@@ -555,7 +555,7 @@ impl Envoy {
 
 /// A certificate that is not of this site, or not of this key, would be noticed by others only.
 fn check_certificate(config: &EnvoyConfig, key: &PrivateKey) -> Result<(), EnvoyError> {
-    let path = &config.certificate;
+    let path = &config.folder.join(file_name::CERTIFICATE);
     let pem = fs::read(path).map_err(EnvoyError::file("read", path))?;
     let der = CertificateDer::from_pem_slice(&pem);
     let der = der.map_err(|_| PkiError::broken(path, "not a certificate in PEM"))?;

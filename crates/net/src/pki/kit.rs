@@ -62,6 +62,9 @@ pub fn init(dir: &Path, federation: &Federation, now: u64) -> Result<Fingerprint
         for operator in &federation.operators {
             let folder = operators.join(operator.as_str());
             kit(&folder, Role::Operator(operator.clone()), Vec::new())?;
+            let director = with_port(&address);
+            let config = crate::operator::template(&federation.name, operator, &director);
+            files::create(&folder.join(crate::operator::FILE), config.as_bytes())?;
         }
         Ok(authority.register.fingerprint())
     })
@@ -119,44 +122,62 @@ fn new_kit(
 fn director_config(federation: &Name) -> String {
     format!(
         "\
-# The director of the federation {federation}.
-#
-# Nothing reads this file yet: the director is still to be built, and keys may be added or change until then.
+# The director of the federation {federation}. Beside this file are its certificate (cert.pem), the authority's (ca.pem) and its
+# private key (key.pem), which must be readable by the director alone. Paths are relative to this folder.
 
 federation = \"{federation}\"
 
-# Files beside this one. key.pem must stay on this machine and be readable by the director alone.
-authority = \"ca.pem\"
-certificate = \"cert.pem\"
-key = \"key.pem\"
-
-# Where envoys and operators call. The certificate names the hosts under which they may find it.
-# listen = \"0.0.0.0:8443\"
-"
+{DIRECTOR_KEYS}"
     )
+}
+
+const DIRECTOR_KEYS: &str = "\
+# Where envoys and operators call. The certificate names the hosts under which they may find it.
+listen = \"0.0.0.0:8443\"
+
+# The page with experiments and sites, /healthz and /metrics. For this machine only: it asks for no password.
+page = \"127.0.0.1:8444\"
+
+# Experiments, models, the audit log.
+# state = \"state\"
+
+# Experiments that are trained at the same time, and threads to work on.
+# concurrent = 1
+# threads = 2
+
+# The data sets that experiments may name, one table each: what the examples at the sites look like ...
+# [data.fraud]
+# shape = [1, 1, 30]                  # channels, height, width; columns of a table
+# classes = [\"honest\", \"fraud\"]
+
+# ... or examples of the director's own to see it from. Their test part measures the model of each round.
+# [data.heart-disease]
+# test = {}                            # any key of an experiment's [data]; without path, a set inside the binary
+# seed = 1
+";
+
+/// Where a director listens unless its config says otherwise.
+fn with_port(host: &str) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:8443"),
+        false => format!("{host}:8443"),
+    }
 }
 
 /// The config of a site: what must stand in it, and the rest as comments.
 pub(crate) fn envoy_config(federation: &Name, site: &Name, director: &str) -> String {
-    let director = match director.contains(':') {
-        true => format!("[{director}]"),
-        false => director.to_owned(),
-    };
+    let director = with_port(director);
     format!(
         "\
 # The envoy of the site {site} in the federation {federation}. What stands here decides what this site takes part in; nobody
-# else can. Paths are relative to this folder.
+# else can. Beside this file are the site's certificate (cert.pem), the authority's (ca.pem) and the site's private key (key.pem),
+# which must stay on this machine and be readable by the envoy alone. Paths are relative to this folder.
 
 federation = \"{federation}\"
 site = \"{site}\"
 
-# Files beside this one. key.pem must stay on this machine and be readable by the envoy alone.
-authority = \"ca.pem\"
-certificate = \"cert.pem\"
-key = \"key.pem\"
-
 # Where the director is. The envoy calls it, and never the other way round: no port of this site need be open.
-director = \"{director}:8443\"
+director = \"{director}\"
 
 # Threads to mask updates on.
 # threads = 2

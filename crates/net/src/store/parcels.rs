@@ -83,7 +83,7 @@ impl Store {
     /// [`Self::take_parcel`] for several, which the log then has in this order.
     ///
     /// # Errors
-    /// As there, of the first that cannot be taken. Those before it may be in the log; taken again, they are found there.
+    /// As there, of the first that cannot be taken. Those before it may be in the log, and their files gone.
     pub fn take_parcels(
         &self,
         id: Id,

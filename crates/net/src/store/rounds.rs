@@ -222,13 +222,7 @@ impl Store {
         self.database.read(|transaction| {
             // In the transaction, so that no round that is closed meanwhile takes the file away unnoticed.
             let standing = self.standing_in(transaction, id)?;
-            let mut rows = Vec::new();
-            for row in transaction
-                .open_table(ROWS)?
-                .range((id, 0)..=(id, u32::MAX))?
-            {
-                rows.push(row?.1.value().to_owned());
-            }
+            let rows = rows_in(transaction, id)?;
             let state = match &standing.state {
                 Some(file) => Some(self.state(id, file)?),
                 None => None,
@@ -239,6 +233,14 @@ impl Store {
                 rows,
             })
         })
+    }
+
+    /// The rows of the rounds that are done, whatever has become of the state after them.
+    ///
+    /// # Errors
+    /// [`StoreError`] for a database that cannot be read.
+    pub fn rows(&self, id: Id) -> Result<Vec<String>, StoreError> {
+        self.database.read(|transaction| rows_in(transaction, id))
     }
 
     fn state(&self, id: Id, file: &StateFile) -> Result<Vec<u8>, StoreError> {
@@ -369,4 +371,13 @@ fn add_lines(transaction: &WriteTransaction, id: Id, lines: &[String]) -> Result
         stories.insert((id, place), line.as_str())?;
     }
     Ok(())
+}
+
+fn rows_in(transaction: &ReadTransaction, id: Id) -> Result<Vec<String>, Failure> {
+    let rows = transaction.open_table(ROWS)?;
+    let mut found = Vec::new();
+    for row in rows.range((id, 0)..=(id, u32::MAX))? {
+        found.push(row?.1.value().to_owned());
+    }
+    Ok(found)
 }

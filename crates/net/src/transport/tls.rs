@@ -129,6 +129,11 @@ impl Credentials {
         })
     }
 
+    /// Whether the deny list has a certificate, by its serial number.
+    pub fn denies(&self, serial: &str) -> bool {
+        self.loaded().trust.denied.denies(serial)
+    }
+
     /// Reads the folder again if a file of it was changed, and says whether it was. What is broken leaves all as it was; the
     /// folder is then tried again each time, and the same trouble reported once.
     ///

@@ -64,8 +64,8 @@ impl House {
 
     pub(crate) fn configure(&self, place: usize, owner: &str, policy: &str) {
         let text = format!(
-            "federation = \"clinics\"\nsite = \"site-{place}\"\nauthority = \"ca.pem\"\n\
-             certificate = \"cert.pem\"\nkey = \"key.pem\"\ndirector = \"localhost:8443\"\n\
+            "federation = \"clinics\"\nsite = \"site-{place}\"\n\
+             director = \"localhost:8443\"\n\
              [data.heart-disease]\npartition = {{ kind = \"natural\" }}\n\
              share = {{ client = \"{owner}\", clients = 4, seed = 1 }}\n{policy}"
         );

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use cloister_net::director::DirectorConfig;
+use cloister_net::envoy::EnvoyConfig;
+use cloister_net::operator::OperatorConfig;
 use cloister_net::pki::{self, Leaf, Use, verify};
 
 use super::{DAY, NOW, der, federation, made, refused};
@@ -53,13 +56,22 @@ fn everybody_has_a_kit_that_verifies() {
             }
         }
     }
-    for config in ["director/director.toml", "sites/a/envoy.toml"] {
+    for config in [
+        "director/director.toml",
+        "sites/a/envoy.toml",
+        "operators/olga/operator.toml",
+    ] {
         let text = fs::read_to_string(dir.join(config)).unwrap();
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["federation"].as_str(), Some("clinics"));
     }
     let text = fs::read_to_string(dir.join("sites/a/envoy.toml")).unwrap();
     assert!(text.contains("director.example.org:8443"), "{text}");
+    // The programs that they are for read them as they are.
+    DirectorConfig::read(&dir.join("director")).unwrap();
+    EnvoyConfig::read(&dir.join("sites/a")).unwrap();
+    let operator = OperatorConfig::read(&dir.join("operators/olga")).unwrap();
+    assert_eq!(operator.director, "director.example.org:8443");
 }
 
 #[test]

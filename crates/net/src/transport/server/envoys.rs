@@ -96,7 +96,14 @@ impl<S: Service> proto::envoys_server::Envoys for Envoys<S> {
     ) -> Result<Response<proto::Receipt>, Status> {
         let (peer, site) = site(&request)?;
         let parts = request.into_inner();
-        let receipt = upload::receive(&self.0, &peer, site, parts).await?;
+        let who = site.clone();
+        let received = upload::receive(&self.0, &peer, site, parts).await;
+        let receipt = received.inspect_err(|fault| {
+            // A disk that takes no more is for whoever runs the director to know.
+            if fault.message.starts_with("cannot write") {
+                self.0.turn_away(who.to_string(), fault.message.clone());
+            }
+        })?;
         Ok(Response::new(receipt.into()))
     }
 }
