@@ -8,13 +8,14 @@ use crate::args::BenchArgs;
 mod aggregate;
 mod clock;
 mod dp_sgd;
+mod net;
 mod privacy;
 mod secagg;
 mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 6] = [
+pub(crate) const NAMES: [(&str, &str); 7] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -39,6 +40,10 @@ pub(crate) const NAMES: [(&str, &str); 6] = [
         "secagg",
         "masks, secret sharing and whole sessions of secure aggregation, client by client",
     ),
+    (
+        "net",
+        "rounds of a director with many envoys over mutual TLS, and a large model there and back",
+    ),
 ];
 
 /// The measured figures; those not asked for are left out.
@@ -59,6 +64,8 @@ pub(crate) struct Report {
     privacy: Vec<privacy::Row>,
     #[serde(flatten)]
     secagg: secagg::Tables,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    net: Vec<net::Row>,
 }
 
 /// Runs the named benches, or all; `quick` leaves out cases that take long or much memory.
@@ -99,6 +106,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Report> {
     }
     if wanted("secagg") {
         report.secagg = secagg::measure(&args.secagg, quick)?;
+    }
+    if wanted("net") {
+        report.net = net::measure(quick)?;
     }
     Ok(report)
 }

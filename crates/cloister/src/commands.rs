@@ -26,7 +26,7 @@ use crate::output;
 
 pub(crate) use audit_log::AuditLogCommand;
 pub(crate) use demo::DemoArgs;
-pub(crate) use director::DirectorArgs;
+pub(crate) use director::{DirectorArgs, runtime};
 pub(crate) use envoy::EnvoyArgs;
 pub(crate) use federation::FederationCommand;
 pub(crate) use operator::{CancelArgs, FetchArgs, StatusArgs, SubmitArgs, WatchArgs};

@@ -8,6 +8,7 @@
 mod client;
 mod disk;
 mod fault;
+pub mod measure;
 mod proto;
 mod server;
 mod tls;

@@ -62,6 +62,9 @@ fn three_envoys_give_the_bits_of_a_simulation() {
         };
         assert_eq!(rounds(&deployed), rounds(&simulated));
         assert!(deployed.join("report.html").exists());
+        // Begun once, by whatever decided first.
+        let events = std::fs::read_to_string(deployed.join("events.jsonl")).unwrap();
+        assert_eq!(events, "");
     }
 }
 

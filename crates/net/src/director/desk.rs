@@ -126,6 +126,8 @@ pub(crate) struct Desk {
     threads: usize,
     audit: AuditLog,
     books: Mutex<Books>,
+    /// Held by whoever decides what becomes of an experiment that has not begun: two that do so at once would begin it twice.
+    deciding: Mutex<()>,
     pub(super) presence: Mutex<BTreeMap<String, Presence>>,
     changes: watch::Sender<u64>,
     pub(super) turned_away: AtomicU64,
@@ -174,6 +176,7 @@ impl Desk {
             threads: config.threads(),
             audit,
             books: Mutex::new(books),
+            deciding: Mutex::default(),
             presence: Mutex::default(),
             changes: watch::Sender::new(0),
             turned_away: AtomicU64::new(0),
@@ -290,6 +293,16 @@ impl Desk {
 
     /// Looks whether the answers to an offer decide it.
     pub(super) fn consider(self: &Arc<Self>, id: Id) {
+        let _one = self.deciding();
+        self.decide(id);
+        self.begin_queued();
+    }
+
+    fn deciding(&self) -> MutexGuard<'_, ()> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, id: Id) {
         let record = self.books().records.get(&id).cloned();
         let Some(record) = record.filter(|record| record.state == State::Offered) else {
             return;
@@ -309,10 +322,9 @@ impl Desk {
                 .filter(|(_, answer)| !accepts(&answer.answer));
             let sites: Vec<&str> = declined.map(|(site, _)| site.as_str()).collect();
             let reason = format!("{} declined, {minimum} sites are needed", sites.join(", "));
-            self.end_unbegun(id, State::Declined, &reason);
+            self.close_unbegun(id, State::Declined, &reason);
         } else if accepted >= minimum && (open == 0 || waited >= ANSWERS) {
             self.change(id, State::Queued, "");
-            self.start_next();
         }
     }
 
@@ -339,19 +351,36 @@ impl Desk {
         self.changed();
     }
 
-    /// Ends an experiment that has not begun.
-    pub(super) fn end_unbegun(&self, id: Id, state: State, reason: &str) {
+    /// Ends an experiment that has not begun; false if it has meanwhile.
+    pub(super) fn end_unbegun(&self, id: Id, state: State, reason: &str) -> bool {
+        let _one = self.deciding();
+        let books = self.books();
+        let now = books.records.get(&id).map(|record| record.state);
+        drop(books);
+        let unbegun = matches!(now, Some(State::Offered | State::Queued));
+        if unbegun {
+            self.close_unbegun(id, state, reason);
+        }
+        unbegun
+    }
+
+    fn close_unbegun(&self, id: Id, state: State, reason: &str) {
         self.change(id, state, reason);
         self.note(
             "director",
             "ended",
             json!({"experiment": id, "state": state, "reason": reason}),
         );
-        self.log(&format!("experiment {id}: {reason}"));
+        self.log(&format!("experiment {id}: {}", ending(state, reason)));
     }
 
     /// Begins queued experiments, in their order, while there is room.
-    pub(super) fn start_next(self: &Arc<Self>) {
+    fn start_next(self: &Arc<Self>) {
+        let _one = self.deciding();
+        self.begin_queued();
+    }
+
+    fn begin_queued(self: &Arc<Self>) {
         loop {
             let next = {
                 let books = self.books();
@@ -366,7 +395,7 @@ impl Desk {
             let id = record.id;
             match self.charter(&record) {
                 Ok(chartered) => self.launch(chartered),
-                Err(error) => self.end_unbegun(id, State::Failed, &words(&error)),
+                Err(error) => self.close_unbegun(id, State::Failed, &words(&error)),
             }
         }
     }

@@ -254,7 +254,10 @@ impl Service for Counter {
             State::Cancelled => return Ok(()),
             State::Running => self.0.order_end(experiment, State::Cancelled, words),
             State::Offered | State::Queued => {
-                self.0.end_unbegun(experiment, State::Cancelled, &words)
+                if !self.0.end_unbegun(experiment, State::Cancelled, &words) {
+                    // It has begun in this moment.
+                    self.0.order_end(experiment, State::Cancelled, words);
+                }
             }
             over => {
                 return Err(invalid(format!(
