@@ -10,10 +10,13 @@
 //! acknowledges is on its disk before: killed at any instant and started again, it takes up every round where it was.
 
 mod board;
+mod books;
 mod config;
 mod data;
 mod desk;
 mod error;
+#[cfg(test)]
+mod faults;
 mod hosted;
 mod page;
 mod run_folder;

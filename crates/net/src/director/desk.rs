@@ -3,7 +3,7 @@
 //! Every change is in the store before anybody is told of it. The experiments' own rounds are on threads of their own
 //! ([`super::worker`]); here they are only begun and ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,106 +14,22 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::DirectorError;
+use super::books::{Books, Figures, Presence};
 use super::config::DirectorConfig;
 use super::data::DataSets;
-use super::hosted::{Hosted, Setup};
+use super::hosted::Setup;
 use super::run_folder::line;
-use super::worker::{self, Order, Running, words};
+use super::worker::{self, Order, words};
 use crate::audit::AuditLog;
 use crate::clock::{unix_now, unix_time};
-use crate::experiment::{Answer, Charter, Closing, Id, Member, Offer, State};
+use crate::experiment::{Answer, Charter, Id, Member, State};
 use crate::pki::Name;
 use crate::plan::{Plan, digest, to_hex};
 use crate::store::{AnswerRecord, ExperimentRecord, Store, StoreError};
 use crate::transport::{Credentials, Fault, FaultKind};
 
-use super::board::Shared;
-
 /// How long a missing answer is waited for once enough sites have accepted.
 const ANSWERS: Duration = Duration::from_secs(60);
-
-/// A site's connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Presence {
-    pub(super) attending: bool,
-    pub(super) seen: Option<u64>,
-    pub(super) software: String,
-    pub(super) certificate: Vec<u8>,
-    pub(super) serial: String,
-    pub(super) until: Option<u64>,
-}
-
-/// The last figures of an experiment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
-    pub(super) round: u32,
-    pub(super) waiting: String,
-    pub(super) train_loss: Option<f64>,
-    pub(super) accuracy: Option<f64>,
-    pub(super) epsilon: Option<f64>,
-    pub(super) refused: u64,
-    pub(super) bytes_up: u64,
-    pub(super) bytes_down: u64,
-}
-
-impl Figures {
-    /// Of an experiment at work.
-    pub(crate) fn of(hosted: &Hosted) -> Self {
-        let sites: Vec<&str> = hosted.awaited().collect();
-        let waiting = match sites.as_slice() {
-            [] => format!("round {}", hosted.round()),
-            few if few.len() <= 5 => {
-                format!("round {}: waiting for {}", hosted.round(), few.join(", "))
-            }
-            many => format!("round {}: waiting for {} sites", hosted.round(), many.len()),
-        };
-        Self {
-            waiting,
-            ..Self::of_rows(hosted.rows())
-        }
-    }
-
-    pub(super) fn of_rows(rows: &[cloister_report::record::RoundRow]) -> Self {
-        let last = |figure: fn(&cloister_report::record::RoundRow) -> Option<f64>| {
-            rows.iter().rev().find_map(figure)
-        };
-        Self {
-            round: rows.len() as u32,
-            waiting: String::new(),
-            train_loss: last(|row| row.train_loss),
-            accuracy: last(|row| row.test_accuracy),
-            epsilon: last(|row| row.epsilon),
-            refused: rows.iter().map(|row| u64::from(row.refused)).sum(),
-            bytes_up: rows.iter().map(|row| row.bytes_up).sum(),
-            bytes_down: rows.iter().map(|row| row.bytes_down).sum(),
-        }
-    }
-
-    /// Of one that cannot go on at the moment.
-    pub(crate) fn trouble(trouble: &str) -> Self {
-        Self {
-            waiting: trouble.to_owned(),
-            ..Self::default()
-        }
-    }
-}
-
-/// The experiments, as the store has them, and what goes with each.
-#[derive(Debug, Default)]
-pub(super) struct Books {
-    pub(super) records: BTreeMap<Id, ExperimentRecord>,
-    pub(super) running: BTreeMap<Id, Running>,
-    pub(super) figures: BTreeMap<Id, Figures>,
-    /// The offers and charters that sites may fetch.
-    offers: BTreeMap<Id, Shared>,
-    charters: BTreeMap<Id, Shared>,
-    closings: BTreeMap<Id, Shared>,
-    /// Which sites have their charter, and which know that it is over. Told again after a restart, which does no harm.
-    chartered: BTreeSet<(Id, String)>,
-    closed: BTreeSet<(Id, String)>,
-    /// Ends that an operator wants, of experiments that cannot obey at the moment.
-    wanted_ends: BTreeMap<Id, (State, String)>,
-}
 
 /// All that a director knows.
 pub(crate) struct Desk {
@@ -639,82 +555,6 @@ impl Desk {
     pub(super) fn record(&self, id: Id) -> Result<ExperimentRecord, Fault> {
         let record = self.books().records.get(&id).cloned();
         record.ok_or_else(|| Fault::new(FaultKind::Unknown, format!("there is no experiment {id}")))
-    }
-}
-
-impl Books {
-    /// The offer of an experiment.
-    pub(super) fn offer(&mut self, id: Id, federation: &Name) -> Option<Shared> {
-        if let Some(offer) = self.offers.get(&id) {
-            return Some(offer.clone());
-        }
-        let record = self.records.get(&id)?;
-        let offer = Offer {
-            federation: federation.as_str().to_owned(),
-            experiment: id,
-            operator: record.operator.clone(),
-            config: record.config.clone(),
-            data: record.contract.clone(),
-            sites: record.sites.clone(),
-            minimum: record.minimum,
-        };
-        let shared = Shared::new(serde_json::to_vec(&offer).ok()?);
-        self.offers.insert(id, shared.clone());
-        Some(shared)
-    }
-
-    /// The charter of an experiment.
-    pub(super) fn charter(&mut self, id: Id) -> Option<Shared> {
-        if let Some(charter) = self.charters.get(&id) {
-            return Some(charter.clone());
-        }
-        let charter = self.records.get(&id)?.charter.as_ref()?;
-        let shared = Shared::new(serde_json::to_vec(charter).ok()?);
-        self.charters.insert(id, shared.clone());
-        Some(shared)
-    }
-
-    /// The closing of an experiment that is over.
-    pub(super) fn closing(&mut self, id: Id) -> Option<Shared> {
-        if let Some(closing) = self.closings.get(&id) {
-            return Some(closing.clone());
-        }
-        let record = self
-            .records
-            .get(&id)
-            .filter(|record| record.state.is_over())?;
-        let closing = Closing {
-            experiment: id,
-            state: record.state,
-            reason: record.reason.clone(),
-            rounds: self.figures.get(&id).map_or(0, |figures| figures.round),
-            model_sha256: record.run.clone(),
-        };
-        let shared = Shared::new(serde_json::to_vec(&closing).ok()?);
-        self.closings.insert(id, shared.clone());
-        Some(shared)
-    }
-
-    /// A site has dealt with a paper that is no message.
-    pub(super) fn dealt(&mut self, id: Id, site: &str) {
-        let Some(record) = self.records.get(&id) else {
-            return;
-        };
-        let key = (id, site.to_owned());
-        match record.state.is_over() {
-            true => self.closed.insert(key),
-            false => self.chartered.insert(key),
-        };
-    }
-
-    /// Whether a site still has to be given the charter.
-    pub(super) fn wants_charter(&self, id: Id, site: &str) -> bool {
-        !self.chartered.contains(&(id, site.to_owned()))
-    }
-
-    /// Whether a site still has to be told that an experiment is over.
-    pub(super) fn wants_closing(&self, id: Id, site: &str) -> bool {
-        !self.closed.contains(&(id, site.to_owned()))
     }
 }
 

@@ -465,7 +465,12 @@ impl Counter {
 }
 
 /// The papers that wait for a site in an experiment, messages aside.
-fn papers(books: &mut super::desk::Books, id: Id, site: &str, federation: &Name) -> Option<Errand> {
+fn papers(
+    books: &mut super::books::Books,
+    id: Id,
+    site: &str,
+    federation: &Name,
+) -> Option<Errand> {
     let record = books.records.get(&id)?;
     let asked = record.sites.iter().any(|one| one == site);
     let member = |record: &ExperimentRecord| {

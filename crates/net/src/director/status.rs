@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::desk::{Books, Desk};
+use super::books::Books;
+use super::desk::Desk;
 use crate::clock::unix_now;
 use crate::experiment::{ExperimentStatus, SiteAnswer, SiteStatus, State, Status};
 use crate::store::ExperimentRecord;

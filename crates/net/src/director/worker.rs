@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::DirectorError;
 use super::board::Board;
-use super::desk::{Desk, Figures};
+use super::books::Figures;
+use super::desk::Desk;
 use super::hosted::{Arrived, Hosted, Setup, Step};
 use crate::clock::unix_time;
 use crate::experiment::{Id, State};

@@ -4,7 +4,9 @@
 //! the transaction that names it, and removed after the one that does not any more; what a crash leaves between is
 //! swept when the memory is opened.
 
+mod error;
 mod rows;
+mod tables;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,89 +15,20 @@ use std::sync::{PoisonError, RwLock};
 
 use cloister_privacy::Mark;
 use cloister_secagg::Record;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 use crate::experiment::{Answer, Id};
 use crate::plan::{from_hex, to_hex};
 use crate::transport::{Body, Parcel, ParcelKind};
 
+pub use error::MemoryError;
 use rows::{BodyRow, MessageRow, ParcelRow, StateRow, decoded, kind_of, number_of};
 pub(super) use rows::{Held, HeldCharter, Session};
-
-/// The version of the format.
-const VERSION: u64 = 1;
-
-/// The database in the folder of the site.
-const FILE: &str = "memory.redb";
-
-/// The folder of large bodies.
-const FOLDER: &str = "outbox";
-
-/// The largest body that lies in the database.
-const INLINE: usize = 64 << 10;
-
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const EXPERIMENTS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("experiments");
-const STATES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("states");
-const MESSAGES: TableDefinition<'_, (Id, u64), &[u8]> = TableDefinition::new("messages");
-/// By experiment, number, kind and part.
-const PARCELS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("parcels");
-/// What waits for a receipt, in the order in which it is to be sent.
-const PENDING: TableDefinition<'_, u64, Key> = TableDefinition::new("pending");
-const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
-const LEDGERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledgers");
-/// Experiments that are over, by number and digest of the offer.
-const HISTORY: TableDefinition<'_, &str, &str> = TableDefinition::new("history");
-
-type Key = (Id, u64, u8, u32);
-
-/// Why the memory cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemoryError {
-    /// Another envoy uses it.
-    #[error("{}: another envoy is running on this folder", .0.display())]
-    InUse(PathBuf),
-    /// It was written by a newer version.
-    #[error("{}: written by a newer version of the program (format {found}, this one knows {VERSION})", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// The database says no.
-    #[error("memory of the site: {0}")]
-    Database(Box<redb::Error>),
-    /// A file beside it cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It does not hold what it should.
-    #[error("memory of the site: {0}")]
-    Broken(String),
-}
-
-macro_rules! from_redb {
-    ($($error:ty),*) => {$(
-        impl From<$error> for MemoryError {
-            fn from(error: $error) -> Self {
-                Self::Database(Box::new(error.into()))
-            }
-        }
-    )*};
-}
-from_redb!(
-    redb::StorageError,
-    redb::TableError,
-    redb::TransactionError,
-    redb::CommitError
-);
+use tables::{
+    BODIES, EXPERIMENTS, FILE, FOLDER, HISTORY, INLINE, Key, LEDGERS, MESSAGES, META, PARCELS,
+    PENDING, STATES, VERSION, keys, next, pend, range, remove_body, remove_parcel, remove_parcels,
+};
 
 /// A parcel that waits for the director's receipt.
 #[derive(Clone, Debug)]
@@ -725,82 +658,4 @@ fn float_bytes(values: &[f32]) -> Vec<u8> {
 
 fn history_key(experiment: Id, offer: &str) -> String {
     format!("{experiment}-{offer}")
-}
-
-fn range(experiment: Id) -> std::ops::RangeInclusive<Key> {
-    (experiment, 0, 0, 0)..=(experiment, u64::MAX, u8::MAX, u32::MAX)
-}
-
-/// A number that was never given before.
-fn next(tx: &WriteTransaction) -> Result<u64, MemoryError> {
-    let mut meta = tx.open_table(META)?;
-    let next = meta.get("next")?.map_or(1, |next| next.value());
-    meta.insert("next", next + 1)?;
-    Ok(next)
-}
-
-/// Lets a parcel wait for a receipt, behind all that wait.
-fn pend(tx: &WriteTransaction, key: Key) -> Result<(), MemoryError> {
-    let mut table = tx.open_table(PARCELS)?;
-    let mut row: ParcelRow = match table.get(key)? {
-        Some(row) => decoded(row.value())?,
-        None => return Ok(()),
-    };
-    if row.pending {
-        return Ok(());
-    }
-    row.pending = true;
-    table.insert(key, json(&row)?.as_slice())?;
-    drop(table);
-    let order = next(tx)?;
-    tx.open_table(PENDING)?.insert(order, key)?;
-    Ok(())
-}
-
-fn keys(tx: &WriteTransaction, experiment: Id) -> Result<Vec<Key>, MemoryError> {
-    let table = tx.open_table(PARCELS)?;
-    let rows = table.range(range(experiment))?;
-    rows.map(|row| Ok(row?.0.value())).collect()
-}
-
-fn remove_parcels(
-    tx: &WriteTransaction,
-    leftovers: &mut Vec<u64>,
-    experiment: Id,
-    which: impl Fn(&ParcelRow) -> bool,
-) -> Result<(), MemoryError> {
-    for key in keys(tx, experiment)? {
-        let row: ParcelRow = match tx.open_table(PARCELS)?.get(key)? {
-            Some(row) => decoded(row.value())?,
-            None => continue,
-        };
-        if which(&row) {
-            remove_parcel(tx, leftovers, key, &row.body)?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_parcel(
-    tx: &WriteTransaction,
-    leftovers: &mut Vec<u64>,
-    key: Key,
-    body: &BodyRow,
-) -> Result<(), MemoryError> {
-    tx.open_table(PARCELS)?.remove(key)?;
-    tx.open_table(PENDING)?
-        .retain(|_, waiting| waiting != key)?;
-    remove_body(tx, leftovers, body)
-}
-
-fn remove_body(
-    tx: &WriteTransaction,
-    leftovers: &mut Vec<u64>,
-    body: &BodyRow,
-) -> Result<(), MemoryError> {
-    match body.file {
-        true => leftovers.push(body.id),
-        false => drop(tx.open_table(BODIES)?.remove(body.id)?),
-    }
-    Ok(())
 }

@@ -51,7 +51,7 @@ impl Around {
         seed(&Store::open(&config.state, &config.federation).unwrap());
         let credentials = Arc::new(Credentials::load(&folder, Use::Server).unwrap());
         let desk = Desk::open(&config, credentials, Box::new(|_| {})).unwrap();
-        let attending = |days: u64, software: &str| crate::director::desk::Presence {
+        let attending = |days: u64, software: &str| crate::director::books::Presence {
             attending: true,
             seen: Some(unix_now()),
             software: software.to_owned(),
