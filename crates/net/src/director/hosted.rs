@@ -12,7 +12,9 @@ use std::time::Duration;
 use cloister_host::{Checkpoint, Spending};
 use cloister_privacy::noise::NoiseSource;
 use cloister_protocol::message::ServerMessage;
-use cloister_protocol::{ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings};
+use cloister_protocol::{
+    ClientId, Refusal, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
+};
 use cloister_report::record::{Event, RoundRow, RunWriter, event_kind};
 use cloister_secagg::Identity;
 
@@ -83,6 +85,8 @@ pub(crate) struct Hosted {
     report: Option<RoundReport>,
     /// Why the server refused the message that it was told last.
     refused: Option<String>,
+    /// Whether it was no message at all.
+    is_unreadable: bool,
 }
 
 impl Hosted {
@@ -160,6 +164,7 @@ impl Hosted {
             awaited: BTreeSet::new(),
             report: None,
             refused: None,
+            is_unreadable: false,
         };
         hosted.repeat()?;
         Ok(hosted)
@@ -419,8 +424,14 @@ impl Hosted {
     fn tell(&mut self, client: u32, bytes: &[u8], now: Duration) {
         self.now = now;
         self.refused = None;
+        self.is_unreadable = false;
         self.server.receive_bytes(ClientId(client), bytes, now);
         self.drain();
+        if self.is_unreadable && self.is_masked() {
+            // The session still waits for what this was in the place of, and nobody asks the site for it any more.
+            self.server.lost(ClientId(client), now);
+            self.drain();
+        }
     }
 
     /// Empties the server's outbox: messages onto the board, events into the record.
@@ -470,6 +481,7 @@ impl Hosted {
                 self.pending
                     .push(Event::refused(round, &name, reason.kind(), words.clone()));
                 self.refused = Some(words);
+                self.is_unreadable = matches!(reason, Refusal::Undecodable(_));
             }
             ServerEvent::Lost { round, client } => {
                 self.awaited.remove(&client.0);

@@ -332,7 +332,8 @@ impl World<'_> {
     pub(super) fn check_model(&mut self, hosted: &Hosted) -> Check {
         let mixture = self.template.mixture;
         let all = mixture.sites as u32;
-        let is_full = hosted.rows().iter().all(|row| row.accepted == all);
+        let mut rows = hosted.rows().iter();
+        let is_full = rows.all(|row| row.accepted == all && row.outcome == RoundOutcome::Completed);
         let model = model_of(hosted);
         if mixture.is_exact() {
             ensure(is_full || self.is_disturbed(), || {

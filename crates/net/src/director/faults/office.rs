@@ -296,6 +296,10 @@ impl World<'_> {
     }
 
     fn cut(&mut self) -> Option<Cut> {
+        if self.sabotage == Sabotage::ForgetNoise {
+            // Seen only where a round is repeated that has ended, and was not taken up before.
+            return (!self.calm && self.dice.chance(0.1)).then_some(Cut::Recorded);
+        }
         let dies = self.dies();
         let which = CUTS[self.dice.below(CUTS.len() as u64) as usize];
         dies.then_some(which)
@@ -469,6 +473,10 @@ impl World<'_> {
         let step = hosted.step(now).map_err(told)?;
         let closed = hosted.rows().len() - old.rows;
         let began = hosted.server.in_round() && hosted.round() != old.begun;
+        if self.sabotage == Sabotage::ForgetNoise && began {
+            let other = NoiseSource::system().map_err(told)?;
+            hosted.server.use_noise(other);
+        }
         if self.sabotage == Sabotage::CallFirst && began {
             let _ = fs::remove_file(self.ledger(&folder));
         }
@@ -501,6 +509,10 @@ impl World<'_> {
                 self.check_closed(hosted, &old, true)?;
                 if cut == Some(Cut::Stepped) || (inner.is_some() && step != Step::Over) {
                     return Ok(Goes::Killed);
+                }
+                if self.given_up {
+                    // It may be called again.
+                    self.after(1_000, Event::Work);
                 }
                 match step {
                     Step::Over => Goes::Over,

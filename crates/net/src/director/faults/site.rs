@@ -208,6 +208,7 @@ impl World<'_> {
                 copy(&from, &to);
             }
         });
+        let was_closed = self.sites[place].closed;
         self.work_on(place, &envoy, errand, bytes)?;
         drop(envoy);
         match cut {
@@ -225,7 +226,7 @@ impl World<'_> {
                 let next = self.next_site_folder(place);
                 fs::rename(before, next).unwrap();
                 // What it knows of a closing, it knows no more.
-                self.sites[place].closed &= errand.paper.kind != PaperKind::Closing;
+                self.sites[place].closed = was_closed;
                 self.note("with nothing but the ledger written");
                 self.died(place);
             }
@@ -239,7 +240,9 @@ impl World<'_> {
     pub(super) fn tear(&mut self, before: &Path, after: &Path) {
         let length = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
         // A ledger gets its name when its first line is whole.
-        let header = fs::read(after).map_or(0, |bytes| bytes.iter().take_while(|byte| **byte != b'\n').count() + 1);
+        let header = fs::read(after).map_or(0, |bytes| {
+            bytes.iter().take_while(|byte| **byte != b'\n').count() + 1
+        });
         let (old, new) = (length(before).max(header as u64), length(after));
         if new > old && self.dice.chance(0.5) {
             let kept = old + self.dice.below(new - old);

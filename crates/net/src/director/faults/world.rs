@@ -30,7 +30,7 @@ pub(super) enum Sabotage {
     AcknowledgeFirst,
     /// The server is told of each parcel twice.
     TakeTwice,
-    /// A director that repeats a round draws other noise.
+    /// The noise of a round is another than the one that is kept for repeating it.
     ForgetNoise,
     /// A round is called before its release is on the ledger.
     CallFirst,
@@ -201,8 +201,11 @@ impl<'a> World<'a> {
             (None, _) => Profile::default(),
             (Some(_), Sabotage::Nothing) => Profile::draw(&mut dice, count),
             (Some(_), _) => Profile {
+                loss: 0.2,
+                kill: 0.12,
                 hostile: None,
                 gone: None,
+                events: 300,
                 ..Profile::draw(&mut dice, count)
             },
         };
@@ -316,7 +319,14 @@ impl<'a> World<'a> {
             } else {
                 self.jump();
             }
-            self.note(event.words());
+            let is_idle = match &event {
+                Event::Remind(..) => true,
+                Event::Errands(_, _, errands) => errands.is_empty(),
+                _ => false,
+            };
+            if !is_idle {
+                self.note(event.words());
+            }
             self.handle(event)?;
         }
         self.check_end()
