@@ -20,9 +20,9 @@ use cloister_secagg::{Abort, Mode, Policy as Masking, Record, Secrets};
 use super::ledger::{Charge, Charged};
 use super::memory::{ClientState, Held, Known, Outcome, Session};
 use super::policy::over;
-use super::worker::{document, examples_of, lock};
+use super::worker::{SECOND, document, examples_of, lock};
 use super::{Envoy, EnvoyError, Examples};
-use crate::experiment::{Charter, Id, Offer};
+use crate::experiment::{Answer, Charter, Id, Offer};
 use crate::plan::{Plan, from_hex};
 
 /// Bytes of a message beside the model: headers, and the parameters of a secure sum.
@@ -246,11 +246,20 @@ impl Envoy {
         }
         let held = self.memory.held(id)?;
         let held = held.filter(|held| held.charter.is_some());
-        let held = held.ok_or(EnvoyError::Unknown(id))?;
+        let mut held = held.ok_or(EnvoyError::Unknown(id))?;
         self.give_up_session(id)?;
         let running = match self.build(id, &held, now.as_secs(), true)? {
             Ok(running) => Arc::new(running),
             Err(reason) => {
+                // The director is told, once, instead of waiting for a site that will not answer.
+                if held.withdrawn.is_none() {
+                    held.withdrawn = Some(reason.clone());
+                    let answer = Answer::Decline {
+                        reason: reason.clone(),
+                    };
+                    self.memory.hold(id, &held, Some(&answer), SECOND)?;
+                    self.notify();
+                }
                 return Err(EnvoyError::Refused {
                     experiment: id,
                     reason,

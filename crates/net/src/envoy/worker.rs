@@ -26,7 +26,7 @@ use crate::transport::{Parcel, ParcelKind, Receipt};
 /// The answer to an offer, and the word that a charter was taken.
 const FIRST: u32 = 0;
 /// The answer that takes an acceptance back, and the word that a closing was taken.
-const SECOND: u32 = 1;
+pub(super) const SECOND: u32 = 1;
 
 /// The folder of the ledgers.
 const LEDGER: &str = "ledger";

@@ -139,6 +139,39 @@ fn a_budget_that_was_lowered_ends_the_training_and_not_only_the_next_experiment(
 }
 
 #[test]
+fn a_policy_that_became_stricter_takes_the_acceptance_back_in_words() {
+    let house = House::new("");
+    let mut envoys: Vec<Envoy> = (0..4).map(|place| house.open(place)).collect();
+    let experiment = experiment(SMALL);
+    let offer = house.offer(1, &experiment);
+    let charter = house.begin(&envoys, &offer);
+    let mut desk = Desk::new(&house, &offer, &charter, &experiment);
+    desk.round(&mut envoys, |_, _| {});
+    house.configure(
+        0,
+        &owners()[0],
+        "[policy]\nsecure_aggregation = \"required\"\n",
+    );
+    reopen(&house, 0, &mut envoys[0]);
+    desk.server.begin_round(desk.now).unwrap();
+    let (_, number, file) = desk.calls().remove(0);
+    for again in [false, true] {
+        let error = envoys[0].message(1, number, &file, desk.now).unwrap_err();
+        assert!(matches!(error, EnvoyError::Refused { .. }), "{error}");
+        let said = sent(&envoys[0]);
+        // Once; the director fails the experiment with these words.
+        assert_eq!(said.len(), usize::from(!again));
+        for (parcel, bytes) in said {
+            assert_eq!((parcel.kind, parcel.number), (ParcelKind::Answer, 0));
+            let Answer::Decline { reason } = serde_json::from_slice(&bytes).unwrap() else {
+                panic!("accepted");
+            };
+            assert!(reason.contains("requires secure aggregation"), "{reason}");
+        }
+    }
+}
+
+#[test]
 fn a_ledger_that_was_shortened_stops_the_site() {
     let house = House::new("");
     let mut envoys: Vec<Envoy> = (0..4).map(|place| house.open(place)).collect();
