@@ -215,6 +215,13 @@ pub trait Service: Send + Sync + 'static {
     /// Counts up whenever errands or stories may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
 
+    /// Counts up whenever the errands of this site may have changed: with a thousand sites, each is not to be asked for what is
+    /// new for another.
+    fn site_changes(&self, site: &Name) -> watch::Receiver<u64> {
+        let _ = site;
+        self.changes()
+    }
+
     /// The bytes of a paper of a site's errands.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What waits for the sites of an experiment: read by every call, written by the thread that hosts the experiment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -49,6 +49,8 @@ struct Letter {
 pub(crate) struct Board {
     letters: BTreeMap<String, Vec<Letter>>,
     round: u32,
+    /// Sites whose errands have changed since they were last told.
+    changed: BTreeSet<String>,
 }
 
 /// The number of the `place`th message of a round to a site. The same after a crash, since the round is repeated as it was.
@@ -64,12 +66,15 @@ pub(crate) fn round_of(number: u64) -> u32 {
 impl Board {
     /// Takes down what is left of an earlier round.
     pub(crate) fn begin(&mut self, round: u32) {
-        self.letters.clear();
+        for (site, _) in std::mem::take(&mut self.letters) {
+            self.changed.insert(site);
+        }
         self.round = round;
     }
 
     /// Puts up a message for a site.
     pub(crate) fn put(&mut self, site: &str, content: Shared) {
+        self.changed.insert(site.to_owned());
         let letters = self.letters.entry(site.to_owned()).or_default();
         letters.push(Letter {
             number: number(self.round, letters.len() as u32 + 1),
@@ -84,7 +89,13 @@ impl Board {
         let letter = letters.and_then(|letters| letters.iter_mut().find(|l| l.number == number));
         if let Some(letter) = letter {
             letter.done = true;
+            self.changed.insert(site.to_owned());
         }
+    }
+
+    /// The sites whose errands have changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Whether a site was sent a message of that number in the round in progress.

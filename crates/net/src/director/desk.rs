@@ -31,6 +31,9 @@ use crate::transport::{Credentials, Fault, FaultKind};
 /// How long a missing answer is waited for once enough sites have accepted.
 const ANSWERS: Duration = Duration::from_secs(60);
 
+/// Sites that are told each time whom a round waits for; more are told once a round.
+const FEW: usize = 20;
+
 /// All that a director knows.
 pub(crate) struct Desk {
     pub(super) federation: Name,
@@ -46,6 +49,8 @@ pub(crate) struct Desk {
     deciding: Mutex<()>,
     pub(super) presence: Mutex<BTreeMap<String, Presence>>,
     changes: watch::Sender<u64>,
+    /// One for each site that ever attended.
+    site_changes: Mutex<BTreeMap<String, watch::Sender<u64>>>,
     pub(super) turned_away: AtomicU64,
     log: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -95,6 +100,7 @@ impl Desk {
             deciding: Mutex::default(),
             presence: Mutex::default(),
             changes: watch::Sender::new(0),
+            site_changes: Mutex::default(),
             turned_away: AtomicU64::new(0),
             log,
         })
@@ -117,6 +123,30 @@ impl Desk {
     pub(super) fn changed(&self) {
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Something is new for these sites.
+    pub(super) fn wake_sites<'a>(&self, sites: impl Iterator<Item = &'a str>) {
+        let known = self.site_changes.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        for changes in sites.filter_map(|site| known.get(site)) {
+            changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Something is new for every site, as when an experiment begins or ends.
+    pub(super) fn wake_all(&self) {
+        let known = self.site_changes.lock();
+        for changes in known.unwrap_or_else(PoisonError::into_inner).values() {
+            changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.changed();
+    }
+
+    pub(super) fn subscribe_site(&self, site: &str) -> watch::Receiver<u64> {
+        let known = self.site_changes.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        known.entry(site.to_owned()).or_default().subscribe()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -255,7 +285,7 @@ impl Desk {
             record.state = state;
             record.reason = reason.to_owned();
         }
-        self.changed();
+        self.wake_all();
     }
 
     fn tell_state(&self, id: Id, state: State, reason: &str) {
@@ -264,7 +294,7 @@ impl Desk {
         if let Err(error) = told {
             self.log(&format!("experiment {id}: {}", words(&error)));
         }
-        self.changed();
+        self.wake_all();
     }
 
     /// Ends an experiment that has not begun; false if it has meanwhile.
@@ -415,7 +445,7 @@ impl Desk {
         let running = worker::start(Arc::clone(self), record, setup, longest);
         books.running.insert(id, running);
         drop(books);
-        self.changed();
+        self.wake_all();
     }
 
     /// An experiment's thread has ended it; the store knows.
@@ -437,7 +467,7 @@ impl Desk {
             figures.waiting.clear();
         }
         drop(books);
-        self.changed();
+        self.wake_all();
         self.note("director", "ended", json!({"experiment": id, "state": state, "reason": reason, "rounds": rounds, "model_sha256": model}));
         self.log(&format!("experiment {id}: {}", ending(state, reason)));
         if let Err(error) = self.store.forget(id) {
@@ -458,14 +488,22 @@ impl Desk {
     /// The last figures of an experiment at work.
     pub(crate) fn figures(&self, id: Id, figures: Figures) {
         let mut books = self.books();
+        let few = books
+            .running
+            .get(&id)
+            .is_some_and(|running| running.clients.len() <= FEW);
         let known = books.figures.entry(id).or_default();
+        let is_new = known.round != figures.round || few && known.waiting != figures.waiting;
         match figures.round == 0 && known.round > 0 {
             // Trouble, which has no figures of its own.
             true => known.waiting = figures.waiting,
             false => *known = figures,
         }
         drop(books);
-        self.changed();
+        match is_new {
+            true => self.wake_all(),
+            false => self.changed(),
+        }
     }
 
     /// A site's answer to an offer.
@@ -531,6 +569,7 @@ impl Desk {
         let told = line("answer", &json!({"site": site, "answer": answer}));
         let _ = told.map(|line| self.store.tell(id, &[line]));
         self.consider(id);
+        self.wake_sites(std::iter::once(site));
         self.changed();
         Ok(Receipt::Taken)
     }

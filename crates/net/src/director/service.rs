@@ -99,6 +99,10 @@ impl Service for Counter {
         self.0.subscribe()
     }
 
+    fn site_changes(&self, site: &Name) -> watch::Receiver<u64> {
+        self.0.subscribe_site(site.as_str())
+    }
+
     fn paper(&self, site: &Name, paper: &Paper) -> Result<Body, Fault> {
         let (id, site) = (paper.experiment, site.as_str());
         let mut books = self.0.books();
@@ -208,7 +212,7 @@ impl Service for Counter {
                 stored.sites.len()
             ));
             self.0.books().records.insert(id, stored);
-            self.0.changed();
+            self.0.wake_all();
         }
         Ok(Submitted {
             experiment: id,
@@ -329,7 +333,7 @@ impl Counter {
             let _ = running.orders.send(Order::Done(*client, number));
         }
         drop(books);
-        self.0.changed();
+        self.0.wake_sites(std::iter::once(site));
     }
 
     fn message(

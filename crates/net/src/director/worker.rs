@@ -10,7 +10,7 @@ use super::DirectorError;
 use super::board::Board;
 use super::books::Figures;
 use super::desk::Desk;
-use super::hosted::{Arrived, Hosted, Setup, Step};
+use super::hosted::{Arrived, Hosted, Setup, Step, lock};
 use crate::clock::unix_time;
 use crate::experiment::{Id, State};
 use crate::store::ExperimentRecord;
@@ -170,6 +170,8 @@ impl Worker {
                 }
                 Step::Wait(until) => until,
             };
+            let changed = lock(&self.board).take_changed();
+            self.desk.wake_sites(changed.iter().map(String::as_str));
             self.desk.figures(self.id, Figures::of(&hosted));
             let wait = until.map_or(LONGEST, |until| until.saturating_sub(unix_time()));
             let order = match self.inbox.recv_timeout(wait.min(LONGEST)) {

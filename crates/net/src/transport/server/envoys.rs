@@ -191,7 +191,7 @@ impl<S: Service> Attendance<S> {
     /// Sends errands until there is a reason not to; the word for the site, if there is one.
     async fn tell(self, mut turn: Turn<Name>) -> (Option<Fault>, Turn<Name>) {
         let limits = &self.hall.limits;
-        let mut changes = self.hall.service.changes();
+        let mut changes = self.hall.service.site_changes(&self.site);
         let mut sent: Option<Errands> = None;
         let mut again = deadline(limits.attend);
         loop {
