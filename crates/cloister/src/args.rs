@@ -9,8 +9,8 @@ use cloister_robust::Rule;
 
 use crate::bench::NAMES;
 use crate::commands::{
-    AuditLogCommand, CancelArgs, DemoArgs, DirectorArgs, EnvoyArgs, FederationCommand, FetchArgs, StatusArgs,
-    SubmitArgs, WatchArgs,
+    AuditLogCommand, CancelArgs, DemoArgs, DirectorArgs, EnvoyArgs, FederationCommand, FetchArgs,
+    StatusArgs, SubmitArgs, WatchArgs,
 };
 
 /// Secure federated learning: train one model over data that never leaves its owners.

@@ -15,7 +15,11 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn log(text: &str) {
     let now = cloister_net::clock::unix_now();
     let date = cloister_net::pki::date(now);
-    note(&format!("{}:{:02}  {text}", date.trim_end_matches(" UTC"), now % 60));
+    note(&format!(
+        "{}:{:02}  {text}",
+        date.trim_end_matches(" UTC"),
+        now % 60
+    ));
 }
 
 /// Writes `warning: ...` to stderr.

@@ -155,7 +155,9 @@ impl Store {
             let decided = outcomes.iter().all(|outcome| lock(outcome).is_some());
             if decided {
                 let outcomes = outcomes.iter();
-                return outcomes.filter_map(|outcome| lock(outcome).take()).collect();
+                return outcomes
+                    .filter_map(|outcome| lock(outcome).take())
+                    .collect();
             }
             if waiting.at_work {
                 let woken = self.queue.done.wait(waiting);
