@@ -12,6 +12,7 @@
 //! | `clients.csv` | a [`ClientRow`] a client | at the end |
 //! | `confusion.csv` | true x predicted classes | at the end |
 //! | `summary.json` | the [`Summary`] | at the end; its presence says that the run ended |
+//! | `leakage/` | `leakage.json`, a [`leakage::LeakageReport`], and the pictures that it names | by the red team, later |
 //!
 //! The growing files are appended line by line and a line counts once its line end is there; every other file
 //! is replaced in one step ([`write_atomic`]). So a folder can be read at any moment, also of a run in progress and of
@@ -24,6 +25,7 @@
 mod attack;
 mod error;
 mod file;
+pub mod leakage;
 pub(crate) mod number;
 mod privacy;
 mod reader;
@@ -65,6 +67,10 @@ pub mod file_name {
     pub const CONFUSION: &str = "confusion.csv";
     /// The end result.
     pub const SUMMARY: &str = "summary.json";
+    /// The folder of the leakage report.
+    pub const LEAKAGE: &str = "leakage";
+    /// The leakage report, in its folder.
+    pub const LEAKAGE_JSON: &str = "leakage.json";
     /// The page made of all of it.
     pub const REPORT: &str = "report.html";
     /// One row a run, in the folder of a sweep.

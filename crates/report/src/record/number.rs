@@ -34,6 +34,50 @@ pub(crate) mod option {
     }
 }
 
+/// The same for points of a curve.
+pub(crate) mod points {
+    use super::Number;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &[[f64; 2]],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(value.iter().map(|point| point.map(Number)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<[f64; 2]>, D::Error> {
+        let points = Vec::<[Number; 2]>::deserialize(deserializer)?;
+        let bare = |point: [Number; 2]| point.map(|number| number.0);
+        Ok(points.into_iter().map(bare).collect())
+    }
+}
+
+/// The same for numbers with names.
+pub(crate) mod named {
+    use super::Number;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &[(String, f64)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(value.iter().map(|(name, value)| (name, Number(*value))))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, f64)>, D::Error> {
+        let pairs = Vec::<(String, Number)>::deserialize(deserializer)?;
+        Ok(pairs
+            .into_iter()
+            .map(|(name, Number(value))| (name, value))
+            .collect())
+    }
+}
+
 struct Number(f64);
 
 impl Serialize for Number {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::column_message;
 use super::file::{read_if_present, whole_lines};
+use super::leakage::Leakage;
 use super::{
     BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, VerdictRow, file_name, number,
 };
@@ -86,6 +87,8 @@ pub struct RunRecord {
     pub confusion: Option<ConfusionTable>,
     /// The end result; `None` while the run is in progress, or if it was stopped.
     pub summary: Option<Summary>,
+    /// What attacks on its recorded rounds and its model brought to light; `None` where none were made.
+    pub leakage: Option<Leakage>,
 }
 
 impl RunRecord {
@@ -109,6 +112,7 @@ impl RunRecord {
             baselines: read_baselines(folder)?,
             clients: read_clients(folder)?,
             confusion: read_confusion(folder)?,
+            leakage: Leakage::read(folder)?,
             ..outline
         })
     }
@@ -379,7 +383,7 @@ fn parse_matrix<T: FromStr>(path: &Path, bytes: &[u8]) -> Result<Matrix<T>, Reco
 }
 
 /// serde_json's message without its own position, which is relative to a line or repeated by ours.
-fn json_message(error: &serde_json::Error) -> String {
+pub(super) fn json_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(at) => format!("column {}: {}", error.column(), &text[..at]),
