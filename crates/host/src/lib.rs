@@ -18,5 +18,5 @@ pub use round::{bucket_failed, budget_spent, ending, row, verdicts};
 pub use setting::{Member, Place, Setting};
 pub use spending::{Spending, SpendingError};
 pub use statement::statement;
-pub use summary::{Ending, ModelError, headline, hex, metrics, model_file, summary};
+pub use summary::{Ending, ModelError, headline, metrics, model_file, summary, to_hex};
 pub use trust::{seeded, trust};

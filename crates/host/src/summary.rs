@@ -126,7 +126,7 @@ pub fn summary(ending: &Ending<'_>) -> Summary {
         threads: ending.threads as u32,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_sha256: ending.config_sha256.clone(),
-        model_sha256: hex(&Sha256::digest(ending.model)),
+        model_sha256: to_hex(&Sha256::digest(ending.model)),
         model: ModelInfo {
             kind: experiment.model.kind().to_owned(),
             parameters: parameters as u64,
@@ -208,6 +208,6 @@ fn describe(partition: &PartitionConfig) -> String {
 }
 
 /// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -33,12 +33,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cloister_host::to_hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::pki::{Identity, Name, PrivateKey, PublicKey, Role};
-use crate::plan::{from_hex, to_hex};
+use crate::plan::from_hex;
 
 pub use self::verify::{KeyUse, Verified, authority, verify};
 

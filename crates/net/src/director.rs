@@ -19,6 +19,7 @@ mod error;
 mod faults;
 mod hosted;
 mod page;
+mod queue;
 mod run_folder;
 mod service;
 mod status;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloister_config::{ConfigError, Experiment};
+use cloister_host::to_hex;
 use cloister_nn::{InputShape, Model, ModelError};
 use cloister_privacy::{NoiseOrigin, PrivacyError};
 use cloister_protocol::message::LayoutDigest;
@@ -17,7 +18,7 @@ use cloister_secagg::statement::honest_members;
 use cloister_secagg::{Entry, Params, Roster};
 use sha2::{Digest, Sha256};
 
-use crate::experiment::{Charter, Contract, Id};
+use crate::experiment::{Charter, Contract};
 use crate::pki::{Leaf, Name, PkiError, Role, Use, verify};
 
 /// Why words do not make an experiment of a deployment.
@@ -140,6 +141,15 @@ impl Plan {
         })
     }
 
+    /// The plan of a config that [`read`] has let through.
+    ///
+    /// # Errors
+    /// As [`read`] and [`Self::new`].
+    pub fn of(config: &str, contract: &Contract) -> Result<Self, PlanError> {
+        let (experiment, _) = read(config)?;
+        Self::new(experiment, contract.clone())
+    }
+
     /// Parameters of the model.
     pub fn parameters(&self) -> usize {
         self.model.layout().len()
@@ -253,30 +263,17 @@ fn trusted(hex: &str, ca: &[u8], purpose: Use, now: u64) -> Result<Leaf, PlanErr
     verify(&der, ca, purpose, now).map_err(|error: PkiError| PlanError::Charter(error.to_string()))
 }
 
-/// Bytes as hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The bytes of hexadecimal digits; `None` for anything else.
 pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair)
-                .ok()
-                .filter(|pair| pair.len() == 2)?;
-            u8::from_str_radix(pair, 16).ok()
-        })
-        .collect()
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let (pairs, rest) = digits.as_bytes().as_chunks();
+    let pairs = pairs
+        .iter()
+        .map(|[high, low]| u8::try_from(16 * digit(*high)? + digit(*low)?).ok());
+    pairs.collect::<Option<_>>().filter(|_| rest.is_empty())
 }
 
 /// SHA-256 in hex.
 pub fn digest(bytes: &[u8]) -> String {
     to_hex(&Sha256::digest(bytes))
-}
-
-/// The number of an experiment in words.
-pub fn title(id: Id, name: &str) -> String {
-    format!("experiment {id} ({name})")
 }

@@ -493,11 +493,12 @@ impl Server {
         });
     }
 
-    /// Refuses a message and, if the sender's answer was awaited, counts it as given: a member has one try a round.
+    /// Refuses a message and, if the sender's answer was awaited, counts it as given: a member has one try a round. A secure
+    /// sum waits for more than the update, so its session loses the sender whatever its standing.
     fn refuse_member(&mut self, client: ClientId, reason: Refusal, now: Duration) {
         self.refuse(client, reason);
         if let Some(round) = &mut self.current
-            && round.resolve(client, Member::Refused)
+            && (round.resolve(client, Member::Refused) || round.replies.secure().is_some())
         {
             self.lose_in_session(client);
             self.settle(now);

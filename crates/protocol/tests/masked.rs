@@ -247,6 +247,26 @@ fn rubbish_costs_its_sender_the_round_and_nobody_else() {
 }
 
 #[test]
+fn who_sends_rubbish_after_the_update_is_not_waited_for() {
+    let mut world = World::new(6, config(), ServerSettings::default());
+    world.server.begin_round(Duration::ZERO).unwrap();
+    let mut sent = false;
+    world.settle(|client, message| {
+        let keep = client != 4 || !sent;
+        sent |= client == 4 && is_masked(&message);
+        keep.then_some(message)
+    });
+    assert!(world.server.in_round(), "nobody waits for the fifth");
+    let now = world.now;
+    world.server.receive_bytes(ClientId(4), b"rubbish", now);
+    world.settle(|client, message| (client != 4).then_some(message));
+    assert!(!world.server.in_round());
+    assert_eq!(world.refusals(), [(4, "undecodable")]);
+    // Its update was in the sum already, and stays there.
+    assert!(world.moved_by(0..6));
+}
+
+#[test]
 fn repeated_and_foreign_messages_change_nothing() {
     let mut world = World::new(6, config(), ServerSettings::default());
     world.server.begin_round(Duration::ZERO).unwrap();

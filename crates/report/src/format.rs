@@ -133,7 +133,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 }
 
 /// Text that is safe between tags and inside quoted attributes.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

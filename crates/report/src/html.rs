@@ -19,6 +19,7 @@ mod tradeoff;
 mod wire;
 
 use crate::compare::Comparison;
+pub use crate::format::escaped;
 use crate::record::{RecordError, RunRecord};
 
 /// The page of one run, finished or in progress.

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cloister_host::to_hex;
 use cloister_net::clock::{unix_now, unix_time};
 use cloister_net::experiment::{Answer, MAX_DOCUMENT, Offer, Status};
 use cloister_net::pki::{self, Federation, Use};
-use cloister_net::plan::{Plan, to_hex};
+use cloister_net::plan::Plan;
 use cloister_net::transport::measure::copy_over_tls;
 use cloister_net::transport::{
     Body, Client, Credentials, Errand, Fault, FaultKind, Paper, PaperKind, Parcel, ParcelKind,
@@ -335,8 +336,7 @@ impl Light {
             PaperKind::Offer => {
                 let bytes = client.fetch_bytes(errand, MAX_DOCUMENT as u64).await?;
                 let offer: Offer = serde_json::from_slice(&bytes)?;
-                let (experiment, _) = cloister_net::plan::read(&offer.config)?;
-                let plan = Plan::new(experiment, offer.data)?;
+                let plan = Plan::of(&offer.config, &offer.data)?;
                 self.layout = Some((plan.layout, plan.parameters()));
                 let layout = to_hex(&plan.layout.0);
                 let answer = Answer::Accept {

@@ -1,6 +1,7 @@
 //! What a director has in memory of its experiments and sites, and the papers that follow from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cloister_report::record::RoundRow;
 
@@ -9,6 +10,7 @@ use super::hosted::Hosted;
 use super::worker::Running;
 use crate::experiment::{Closing, Id, Offer, State};
 use crate::pki::Name;
+use crate::plan::Plan;
 use crate::store::ExperimentRecord;
 
 /// A site's connection.
@@ -81,6 +83,8 @@ pub(super) struct Books {
     pub(super) records: BTreeMap<Id, ExperimentRecord>,
     pub(super) running: BTreeMap<Id, Running>,
     pub(super) figures: BTreeMap<Id, Figures>,
+    /// What is built from their words, of those that are not over.
+    pub(super) plans: BTreeMap<Id, Arc<Plan>>,
     /// The offers and charters that sites may fetch.
     offers: BTreeMap<Id, Shared>,
     charters: BTreeMap<Id, Shared>,

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use cloister_protocol::message::LayoutDigest;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -17,19 +15,15 @@ use super::DirectorError;
 use super::books::{Books, Figures, Presence};
 use super::config::DirectorConfig;
 use super::data::DataSets;
-use super::hosted::Setup;
 use super::run_folder::line;
-use super::worker::{self, Order, words};
+use super::worker::{Order, words};
 use crate::audit::AuditLog;
 use crate::clock::{unix_now, unix_time};
-use crate::experiment::{Answer, Charter, Id, Member, State};
+use crate::experiment::{Id, State};
 use crate::pki::Name;
-use crate::plan::{Plan, digest, to_hex};
-use crate::store::{AnswerRecord, ExperimentRecord, Store, StoreError};
+use crate::plan::{Plan, PlanError};
+use crate::store::{ExperimentRecord, Store};
 use crate::transport::{Credentials, Fault, FaultKind};
-
-/// How long a missing answer is waited for once enough sites have accepted.
-const ANSWERS: Duration = Duration::from_secs(60);
 
 /// Sites that are told each time whom a round waits for; more are told once a round.
 const FEW: usize = 20;
@@ -41,12 +35,12 @@ pub(crate) struct Desk {
     pub(super) store: Arc<Store>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) data: DataSets,
-    concurrent: usize,
-    threads: usize,
+    pub(super) concurrent: usize,
+    pub(super) threads: usize,
     audit: AuditLog,
     books: Mutex<Books>,
     /// Held by whoever decides what becomes of an experiment that has not begun: two that do so at once would begin it twice.
-    deciding: Mutex<()>,
+    pub(super) deciding: Mutex<()>,
     pub(super) presence: Mutex<BTreeMap<String, Presence>>,
     changes: watch::Sender<u64>,
     /// One for each site that ever attended.
@@ -237,45 +231,8 @@ impl Desk {
         );
     }
 
-    /// Looks whether the answers to an offer decide it.
-    pub(super) fn consider(self: &Arc<Self>, id: Id) {
-        let _one = self.deciding();
-        self.decide(id);
-        self.begin_queued();
-    }
-
-    fn deciding(&self) -> MutexGuard<'_, ()> {
-        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn decide(&self, id: Id) {
-        let record = self.books().records.get(&id).cloned();
-        let Some(record) = record.filter(|record| record.state == State::Offered) else {
-            return;
-        };
-        let accepted = record
-            .answers
-            .values()
-            .filter(|record| accepts(&record.answer))
-            .count();
-        let open = record.sites.len() - record.answers.len();
-        let minimum = record.minimum as usize;
-        let waited = Duration::from_secs(unix_now().saturating_sub(record.submitted));
-        if accepted + open < minimum {
-            let declined = record
-                .answers
-                .iter()
-                .filter(|(_, answer)| !accepts(&answer.answer));
-            let sites: Vec<&str> = declined.map(|(site, _)| site.as_str()).collect();
-            let reason = format!("{} declined, {minimum} sites are needed", sites.join(", "));
-            self.close_unbegun(id, State::Declined, &reason);
-        } else if accepted >= minimum && (open == 0 || waited >= ANSWERS) {
-            self.change(id, State::Queued, "");
-        }
-    }
-
     /// Changes the state of an experiment that is not running.
-    fn change(&self, id: Id, state: State, reason: &str) {
+    pub(super) fn change(&self, id: Id, state: State, reason: &str) {
         if let Err(error) = self.store.set_state(id, state, reason) {
             return self.log(&format!("experiment {id}: {}", words(&error)));
         }
@@ -288,164 +245,13 @@ impl Desk {
         self.wake_all();
     }
 
-    fn tell_state(&self, id: Id, state: State, reason: &str) {
+    /// Puts a state into the story; whoever is to know is woken by the caller, when it counts.
+    pub(super) fn tell_state(&self, id: Id, state: State, reason: &str) {
         let told = line("state", &json!({"state": state, "reason": reason}));
         let told = told.and_then(|line| Ok(self.store.tell(id, &[line])?));
         if let Err(error) = told {
             self.log(&format!("experiment {id}: {}", words(&error)));
         }
-        self.wake_all();
-    }
-
-    /// Ends an experiment that has not begun; false if it has meanwhile.
-    pub(super) fn end_unbegun(&self, id: Id, state: State, reason: &str) -> bool {
-        let _one = self.deciding();
-        let books = self.books();
-        let now = books.records.get(&id).map(|record| record.state);
-        drop(books);
-        let unbegun = matches!(now, Some(State::Offered | State::Queued));
-        if unbegun {
-            self.close_unbegun(id, state, reason);
-        }
-        unbegun
-    }
-
-    fn close_unbegun(&self, id: Id, state: State, reason: &str) {
-        self.change(id, state, reason);
-        self.note(
-            "director",
-            "ended",
-            json!({"experiment": id, "state": state, "reason": reason}),
-        );
-        self.log(&format!("experiment {id}: {}", ending(state, reason)));
-    }
-
-    /// Begins queued experiments, in their order, while there is room.
-    fn start_next(self: &Arc<Self>) {
-        let _one = self.deciding();
-        self.begin_queued();
-    }
-
-    fn begin_queued(self: &Arc<Self>) {
-        loop {
-            let next = {
-                let books = self.books();
-                let room = books.running.len() < self.concurrent;
-                let mut queued = books
-                    .records
-                    .values()
-                    .filter(|record| record.state == State::Queued);
-                queued.next().filter(|_| room).cloned()
-            };
-            let Some(record) = next else { return };
-            let id = record.id;
-            match self.charter(&record) {
-                Ok(chartered) => self.launch(chartered),
-                Err(error) => self.close_unbegun(id, State::Failed, &words(&error)),
-            }
-        }
-    }
-
-    /// Fixes who takes part.
-    fn charter(&self, record: &ExperimentRecord) -> Result<ExperimentRecord, DirectorError> {
-        let mut members = Vec::new();
-        for site in &record.sites {
-            let Some(AnswerRecord {
-                answer: Answer::Accept { examples, .. },
-                certificate,
-                ..
-            }) = record.answers.get(site)
-            else {
-                continue;
-            };
-            members.push(Member {
-                site: site.clone(),
-                client: members.len() as u32,
-                examples: *examples,
-                certificate: certificate.clone(),
-            });
-        }
-        let charter = Charter {
-            experiment: record.id,
-            config_sha256: digest(record.config.as_bytes()),
-            members,
-            director: to_hex(&self.credentials.certificate_der()),
-        };
-        let (experiment, _) = crate::plan::read(&record.config)?;
-        let plan = Plan::new(experiment, record.contract.clone())?;
-        let examples: Vec<u64> = charter
-            .members
-            .iter()
-            .map(|member| member.examples)
-            .collect();
-        plan.privacy(&examples)?;
-        plan.secure(&charter, &self.credentials.authority_der(), unix_now())?;
-        self.store.charter(record.id, &charter)?;
-        let chartered = self.store.experiment(record.id)?;
-        self.books().records.insert(record.id, chartered.clone());
-        let sites: Vec<&str> = charter
-            .members
-            .iter()
-            .map(|member| member.site.as_str())
-            .collect();
-        self.note(
-            "director",
-            "began",
-            json!({"experiment": record.id, "sites": sites}),
-        );
-        self.log(&format!(
-            "experiment {} ({}) begins with {}",
-            record.id,
-            record.name,
-            sites.join(", ")
-        ));
-        let known = self.data.get(&record.contract.dataset).ok().flatten();
-        let begun = json!({
-            "name": record.name,
-            "dataset": record.contract.dataset,
-            "train": examples.iter().sum::<u64>(),
-            "test": known.and_then(|(_, test)| test).map_or(0, |test| test.labels().len()),
-            "sites": charter.members.len(),
-            "rounds": record.rounds,
-            "model": plan.experiment.model.kind(),
-            "parameters": plan.parameters(),
-            "classes": record.contract.classes.len(),
-        });
-        self.store.tell(record.id, &[line("begun", &begun)?])?;
-        self.tell_state(record.id, State::Running, "");
-        Ok(chartered)
-    }
-
-    fn launch(self: &Arc<Self>, record: ExperimentRecord) {
-        let id = record.id;
-        let parameters = crate::plan::read(&record.config)
-            .and_then(|(experiment, _)| Plan::new(experiment, record.contract.clone()))
-            .map_or(0, |plan| plan.parameters() as u64);
-        let members = record
-            .charter
-            .as_ref()
-            .map_or(0, |charter| charter.members.len() as u64);
-        let test = match self.data.get(&record.contract.dataset) {
-            Ok(known) => known.and_then(|(_, test)| test),
-            Err(error) => {
-                self.log(&format!("experiment {id}: not measured: {}", words(&error)));
-                None
-            }
-        };
-        let setup = Setup {
-            store: Arc::clone(&self.store),
-            authority: self.credentials.authority_der(),
-            identity: self.credentials.key().secagg(),
-            threads: self.threads,
-            test,
-        };
-        // A masked lane has at most eight bytes; shares and lists of members grow with the cohort.
-        let longest = 64 * 1024 + 9 * parameters + 1024 * members;
-        let mut books = self.books();
-        let running = worker::start(Arc::clone(self), record, setup, longest);
-        books.running.insert(id, running);
-        drop(books);
-        self.wake_all();
     }
 
     /// An experiment's thread has ended it; the store knows.
@@ -457,6 +263,7 @@ impl Desk {
         let mut books = self.books();
         books.running.remove(&id);
         books.wanted_ends.remove(&id);
+        books.plans.remove(&id);
         if let Some(record) = books.records.get_mut(&id) {
             record.state = state;
             record.reason = reason.to_owned();
@@ -485,6 +292,16 @@ impl Desk {
         self.books().wanted_ends.insert(id, (state, reason));
     }
 
+    /// What is built from an experiment's words: once, however many sites answer.
+    pub(super) fn plan(&self, record: &ExperimentRecord) -> Result<Arc<Plan>, PlanError> {
+        if let Some(plan) = self.books().plans.get(&record.id) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(Plan::of(&record.config, &record.contract)?);
+        self.books().plans.insert(record.id, Arc::clone(&plan));
+        Ok(plan)
+    }
+
     /// The last figures of an experiment at work.
     pub(crate) fn figures(&self, id: Id, figures: Figures) {
         let mut books = self.books();
@@ -506,80 +323,6 @@ impl Desk {
         }
     }
 
-    /// A site's answer to an offer.
-    pub(super) fn answered(
-        self: &Arc<Self>,
-        site: &str,
-        id: Id,
-        answer: Answer,
-    ) -> Result<crate::transport::Receipt, Fault> {
-        use crate::transport::Receipt;
-        let record = self.record(id)?;
-        if let (Answer::Decline { reason }, State::Running) = (&answer, record.state) {
-            // It had accepted, and the charter does not fit.
-            let reason = format!("{site} takes no part after all: {reason}");
-            self.order_end(id, State::Failed, reason);
-            return Ok(Receipt::Taken);
-        }
-        if record.state != State::Offered {
-            return Ok(Receipt::Repeated);
-        }
-        if let Answer::Accept { examples, layout } = &answer {
-            let wanted = self
-                .layout(&record)
-                .map_err(|error| Fault::new(FaultKind::Internal, words(&error)))?;
-            if *layout != wanted {
-                return Ok(Receipt::Refused(
-                    "its model has another layout than the director's: are the versions the same?"
-                        .to_owned(),
-                ));
-            }
-            if *examples == 0 {
-                return Ok(Receipt::Refused("it has no example to train on".to_owned()));
-            }
-        }
-        let certificate = self
-            .presence()
-            .get(site)
-            .map(|presence| to_hex(&presence.certificate));
-        let stored = AnswerRecord {
-            answer: answer.clone(),
-            certificate: certificate.unwrap_or_default(),
-            when: unix_now(),
-        };
-        let fresh = self
-            .store
-            .answer(id, site, stored.clone())
-            .or_else(|error| match error {
-                // Decided in this moment.
-                StoreError::Over { .. } => Ok(false),
-                error => Err(unavailable(&error)),
-            })?;
-        if !fresh {
-            return Ok(Receipt::Repeated);
-        }
-        if let Some(record) = self.books().records.get_mut(&id) {
-            record.answers.insert(site.to_owned(), stored);
-        }
-        self.note(
-            &self.site_uri(site),
-            "answered",
-            json!({"experiment": id, "answer": answer}),
-        );
-        let told = line("answer", &json!({"site": site, "answer": answer}));
-        let _ = told.map(|line| self.store.tell(id, &[line]));
-        self.consider(id);
-        self.wake_sites(std::iter::once(site));
-        self.changed();
-        Ok(Receipt::Taken)
-    }
-
-    fn layout(&self, record: &ExperimentRecord) -> Result<String, DirectorError> {
-        let (experiment, _) = crate::plan::read(&record.config)?;
-        let LayoutDigest(layout) = Plan::new(experiment, record.contract.clone())?.layout;
-        Ok(to_hex(&layout))
-    }
-
     pub(super) fn site_uri(&self, site: &str) -> String {
         format!("cloister://{}/site/{site}", self.federation.as_str())
     }
@@ -595,10 +338,6 @@ impl Desk {
         let record = self.books().records.get(&id).cloned();
         record.ok_or_else(|| Fault::new(FaultKind::Unknown, format!("there is no experiment {id}")))
     }
-}
-
-pub(super) fn accepts(answer: &Answer) -> bool {
-    matches!(answer, Answer::Accept { .. })
 }
 
 pub(super) fn unavailable(error: &dyn std::error::Error) -> Fault {

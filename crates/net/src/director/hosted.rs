@@ -4,7 +4,7 @@
 //! repeated from it, message by message, to the same bits. Nothing here waits, and time is passed in, so that a test can
 //! crash it between any two steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,9 +12,7 @@ use std::time::Duration;
 use cloister_host::{Checkpoint, Spending};
 use cloister_privacy::noise::NoiseSource;
 use cloister_protocol::message::ServerMessage;
-use cloister_protocol::{
-    ClientId, Refusal, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
-};
+use cloister_protocol::{ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings};
 use cloister_report::record::{Event, RoundRow, RunWriter, event_kind};
 use cloister_secagg::Identity;
 
@@ -86,7 +84,8 @@ pub(crate) struct Hosted {
     /// Why the server refused the message that it was told last.
     refused: Option<String>,
     /// Whether it was no message at all.
-    is_unreadable: bool,
+    /// Members that the round goes on without, until they are heard of again.
+    lost: BTreeSet<u32>,
 }
 
 impl Hosted {
@@ -103,8 +102,7 @@ impl Hosted {
             .charter
             .clone()
             .ok_or_else(|| defect("has no charter"))?;
-        let (experiment, _) = crate::plan::read(&record.config)?;
-        let plan = Plan::new(experiment, record.contract.clone())?;
+        let plan = Plan::of(&record.config, &record.contract)?;
         let examples: Vec<u64> = charter
             .members
             .iter()
@@ -164,7 +162,7 @@ impl Hosted {
             awaited: BTreeSet::new(),
             report: None,
             refused: None,
-            is_unreadable: false,
+            lost: BTreeSet::new(),
         };
         hosted.repeat()?;
         Ok(hosted)
@@ -186,33 +184,9 @@ impl Hosted {
         for entry in log {
             match entry {
                 RoundEntry::Began { now, noise } => self.call_cohort(now, noise, true)?,
-                // Of a batch whose first parcels ended the round.
-                RoundEntry::Parcel { .. } if self.report.is_some() => {}
-                RoundEntry::Parcel { .. } => {
-                    let bytes = self.setup.store.read_parcel(self.id, &entry)?;
-                    let RoundEntry::Parcel {
-                        now,
-                        site,
-                        client,
-                        number,
-                        ..
-                    } = entry
-                    else {
-                        continue;
-                    };
-                    lock(&self.board).done(&site, number);
-                    self.tell(client, &bytes, now);
-                }
-                RoundEntry::Lost { now, client } => {
-                    self.now = now;
-                    self.server.lost(ClientId(client), now);
-                    self.drain();
-                }
-                RoundEntry::Tick { now } => {
-                    self.now = now;
-                    self.server.tick(now);
-                    self.drain();
-                }
+                RoundEntry::Parcel { .. } => drop(self.taken(&entry)?),
+                RoundEntry::Lost { now, client } => self.go_on_without(client, now),
+                RoundEntry::Tick { now } => self.tick(now),
             }
         }
         let message = format!("the director took round {round} up again where it was");
@@ -232,8 +206,7 @@ impl Hosted {
                     Some(deadline) if self.now >= deadline => {
                         let entry = RoundEntry::Tick { now: self.now };
                         self.log(entry)?;
-                        self.server.tick(self.now);
-                        self.drain();
+                        self.tick(self.now);
                     }
                     until => return Ok(Step::Wait(until)),
                 }
@@ -344,14 +317,27 @@ impl Hosted {
         self.now = self.now.max(now);
         // A secure sum may wait for one whose update is in it: without its shares nothing is unmasked.
         let is_awaited = self.awaited.contains(&client) || self.is_masked();
-        if !self.server.in_round() || self.report.is_some() || !is_awaited {
+        let is_known = self.lost.contains(&client);
+        if !self.server.in_round() || self.report.is_some() || !is_awaited || is_known {
             return Ok(());
         }
         let now = self.now;
         self.log(RoundEntry::Lost { now, client })?;
+        self.go_on_without(client, now);
+        Ok(())
+    }
+
+    fn go_on_without(&mut self, client: u32, now: Duration) {
+        self.now = now;
+        self.lost.insert(client);
         self.server.lost(ClientId(client), now);
         self.drain();
-        Ok(())
+    }
+
+    fn tick(&mut self, now: Duration) {
+        self.now = now;
+        self.server.tick(now);
+        self.drain();
     }
 
     /// A site has nothing to say to a message.
@@ -364,7 +350,7 @@ impl Hosted {
         Ok(self.setup.store.log(self.id, round, vec![entry])?)
     }
 
-    /// Begins the next round: what it will release is on the ledger, and then its beginning in the log, before anybody is called.
+    /// Begins the next round: its beginning is in the log, and then what it will release on the ledger, before anybody is called.
     fn begin(&mut self) -> Result<(), DirectorError> {
         let round = self.server.round() + 1;
         let noise = match &self.spending {
@@ -399,6 +385,7 @@ impl Hosted {
         }
         lock(&self.board).begin(round);
         self.call = None;
+        self.lost.clear();
         self.server.begin_round(now)?;
         self.drain();
         self.commit_trainings(round)
@@ -424,14 +411,9 @@ impl Hosted {
     fn tell(&mut self, client: u32, bytes: &[u8], now: Duration) {
         self.now = now;
         self.refused = None;
-        self.is_unreadable = false;
+        self.lost.remove(&client);
         self.server.receive_bytes(ClientId(client), bytes, now);
         self.drain();
-        if self.is_unreadable && self.is_masked() {
-            // The session still waits for what this was in the place of, and nobody asks the site for it any more.
-            self.server.lost(ClientId(client), now);
-            self.drain();
-        }
     }
 
     /// Empties the server's outbox: messages onto the board, events into the record.
@@ -481,7 +463,6 @@ impl Hosted {
                 self.pending
                     .push(Event::refused(round, &name, reason.kind(), words.clone()));
                 self.refused = Some(words);
-                self.is_unreadable = matches!(reason, Refusal::Undecodable(_));
             }
             ServerEvent::Lost { round, client } => {
                 self.awaited.remove(&client.0);
@@ -541,8 +522,6 @@ impl Hosted {
             participations: self.participations.clone(),
             refusals: self.refusals.clone(),
             kept: self.kept.clone(),
-            momenta: BTreeMap::new(),
-            residuals: BTreeMap::new(),
             ledger: self.spending.as_ref().map(Spending::mark),
             ..Checkpoint::default()
         }

@@ -204,7 +204,7 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
     hosted.writer.summary(&summary)?;
     let page = cloister_report::html::run_page(&RunRecord::read(&folder)?)?;
     write_atomic(&folder.join(file_name::REPORT), page.as_bytes())?;
-    Ok(cloister_host::hex(&Sha256::digest(&model)))
+    Ok(cloister_host::to_hex(&Sha256::digest(&model)))
 }
 
 fn client_rows(hosted: &Hosted, members: &[Member]) -> Vec<ClientRow> {

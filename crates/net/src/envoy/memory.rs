@@ -13,13 +13,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use cloister_host::to_hex;
 use cloister_privacy::Mark;
 use cloister_secagg::Record;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 use crate::experiment::{Answer, Id};
-use crate::plan::{from_hex, to_hex};
+use crate::plan::from_hex;
 use crate::transport::{Body, Parcel, ParcelKind};
 
 pub use error::MemoryError;

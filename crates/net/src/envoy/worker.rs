@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cloister_host::to_hex;
 use cloister_protocol::PrivacyPlan;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::experiment::{Answer, Charter, Closing, Id, MAX_DOCUMENT, Member, Offer};
 use crate::pki::{Leaf, Name, PkiError, PrivateKey, Role, Use, file_name, verify};
-use crate::plan::{self, Plan, digest, from_hex, to_hex};
+use crate::plan::{self, Plan, digest, from_hex};
 use crate::transport::{Parcel, ParcelKind, Receipt};
 
 /// The answer to an offer, and the word that a charter was taken.

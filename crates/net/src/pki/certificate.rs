@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloister_host::to_hex;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -17,7 +18,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Name};
 
-use super::key::{CertificateSigner, hex, random};
+use super::key::{CertificateSigner, random};
 use super::{Host, Identity, Name, PkiError, PrivateKey, PublicKey, Role};
 
 /// id-Ed25519 (RFC 8410, section 3).
@@ -94,7 +95,7 @@ pub(crate) fn issue(
     let issuer_params = authority_params(federation, authority.public());
     let issuer = Issuer::from_params(&issuer_params, CertificateSigner::new(authority));
     let certificate = params.signed_by(&order.key, &issuer)?;
-    Ok((certificate.der().to_vec(), hex(&serial)))
+    Ok((certificate.der().to_vec(), to_hex(&serial)))
 }
 
 fn authority_params(federation: &Name, key: PublicKey) -> CertificateParams {
@@ -191,7 +192,7 @@ impl Leaf {
         let (from, until) = validity(&certificate)?;
         Ok(Self {
             identity,
-            serial: hex(certificate.raw_serial()),
+            serial: to_hex(certificate.raw_serial()),
             key: public_key(certificate.public_key()).ok_or_else(|| refused(NOT_ED25519))?,
             from,
             until,

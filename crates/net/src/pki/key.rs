@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use cloister_host::to_hex;
 use cloister_secagg::Identity as SecaggIdentity;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
@@ -172,7 +173,7 @@ impl TryFrom<String> for PublicKey {
 
 impl From<PublicKey> for String {
     fn from(key: PublicKey) -> Self {
-        hex(&key.0)
+        to_hex(&key.0)
     }
 }
 
@@ -214,27 +215,14 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, pair) in self.0.chunks(2).enumerate() {
             let blank = if place == 0 { "" } else { " " };
-            write!(f, "{blank}{}", hex(pair))?;
+            write!(f, "{blank}{}", to_hex(pair))?;
         }
         Ok(())
     }
 }
 
-/// Two small hex digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digit = |char: u8| char::from(char).to_digit(16);
-        *byte = u8::try_from(16 * digit(pair[0])? + digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
+    crate::plan::from_hex(text)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ impl RoundEntry {
             return None;
         };
         checked(site).ok()?;
-        let sha256 = crate::plan::to_hex(sha256);
+        let sha256 = cloister_host::to_hex(sha256);
         Some(format!("{number}-{part}-{site}-{sha256}.bin"))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloister_host::to_hex;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -13,7 +14,7 @@ use super::{
     Closed, LOG, Progress, ROWS, RoundEntry, STANDINGS, STORIES, Store, StoreError, TAKEN, files,
 };
 use crate::experiment::Id;
-use crate::plan::{from_hex, to_hex};
+use crate::plan::from_hex;
 
 /// How the name of a file of a round's noise begins.
 pub(super) const NOISE_FILE: &str = "noise-";

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use cloister_host::to_hex;
 use cloister_net::envoy::{Envoy, EnvoyError};
 use cloister_net::experiment::{Answer, Offer};
-use cloister_net::plan::to_hex;
 use cloister_net::transport::Receipt;
 use proptest::prelude::*;
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloister_config::Experiment;
+use cloister_host::to_hex;
 use cloister_net::envoy::Envoy;
 use cloister_net::experiment::{Answer, Charter, Closing, Contract, Member, Offer, State};
 use cloister_net::pki::{self, PrivateKey};
-use cloister_net::plan::{Plan, digest, to_hex};
+use cloister_net::plan::{Plan, digest};
 use cloister_net::transport::{Body, Parcel, ParcelKind, Receipt};
 use cloister_protocol::message::LayoutDigest;
 use cloister_protocol::{

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloister_host::to_hex;
 use cloister_secagg::Identity;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use crate::envoy::Envoy;
 use crate::experiment::{Answer, Charter, Contract, Member, Offer, State};
 use crate::pki::{self, Name, PrivateKey};
-use crate::plan::{digest, read, to_hex};
+use crate::plan::{digest, read};
 use crate::store::{AnswerRecord, ExperimentRecord, Store};
 use crate::transport::{Body, Receipt};
 

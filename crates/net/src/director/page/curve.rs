@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use cloister_report::html::escaped;
+
 use super::words;
 
 const WIDTH: f64 = 540.0;
@@ -198,7 +200,7 @@ impl Curve {
             |at: Option<&(u32, f64)>| at.map_or_else(String::new, |at| self.unit.words(at.1));
         format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\"><title>{}: from {} to {} in {} rounds</title>",
-            words::escaped(self.label),
+            escaped(self.label),
             words(self.points.first()),
             words(self.points.last()),
             self.points.len()

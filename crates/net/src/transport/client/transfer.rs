@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloister_host::to_hex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -11,7 +12,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::{Backoff, Client, answered, silent};
-use crate::plan::to_hex;
 use crate::transport::disk::{Incoming, Outgoing, failed, remove, waiting};
 use crate::transport::proto::deliver_part::Part;
 use crate::transport::wire::{CHUNK, fetch_request, invalid};

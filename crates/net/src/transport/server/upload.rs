@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloister_host::to_hex;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
@@ -10,7 +11,6 @@ use super::connections::Peer;
 use super::turns::Turn;
 use super::{Hall, deadline, stops};
 use crate::pki::Name;
-use crate::plan::to_hex;
 use crate::transport::disk::{Incoming, remove, waiting};
 use crate::transport::proto::deliver_part::Part;
 use crate::transport::proto::{Chunk, DeliverPart};
