@@ -84,11 +84,20 @@ pub(crate) fn build(
         ModelConfig::Lenet5 {
             activation,
             pooling,
+            width,
             ..
-        } => stack.lenet5(*activation, *pooling, outputs)?,
+        } => stack.lenet5(*activation, *pooling, *width, outputs)?,
         ModelConfig::Cnn { .. } => stack.mcmahan(outputs)?,
         ModelConfig::Cnn3 { .. } => stack.three_blocks(outputs)?,
         ModelConfig::PapernotCnn { activation, .. } => stack.papernot(*activation, outputs)?,
+        ModelConfig::DlgLenet {
+            activation, spread, ..
+        } => stack.dlg(*activation, *spread, outputs)?,
+        ModelConfig::Convnet {
+            activation,
+            pooling,
+            ..
+        } => stack.convnet(*activation, *pooling, outputs)?,
     }
     let has_parameters = |layer: &Layer| layer.parameters().is_some();
     Ok(Architecture {
@@ -139,20 +148,24 @@ impl Stack {
         &mut self,
         activation: Activation,
         pooling: Pooling,
+        width: usize,
         outputs: usize,
     ) -> Result<(), ModelError> {
+        if width == 0 {
+            return Err(ModelError::EmptyWidth);
+        }
         self.need("lenet5", 12)?;
         let padding = if self.shape.height.min(self.shape.width) < 32 {
             2
         } else {
             0
         };
-        self.convolution(6, 5, padding, Some(activation))?;
+        self.convolution(width.saturating_mul(6), 5, padding, Some(activation))?;
         self.pool(pooling);
-        self.convolution(16, 5, 0, Some(activation))?;
+        self.convolution(width.saturating_mul(16), 5, 0, Some(activation))?;
         self.pool(pooling);
-        self.linear(120, Some(activation))?;
-        self.linear(84, Some(activation))?;
+        self.linear(width.saturating_mul(120), Some(activation))?;
+        self.linear(width.saturating_mul(84), Some(activation))?;
         self.linear(outputs, None)
     }
 
@@ -182,6 +195,41 @@ impl Stack {
         self.strided_convolution(32, 4, 2, 0, activation)?;
         self.dense_max_pool();
         self.linear(32, Some(activation))?;
+        self.linear(outputs, None)
+    }
+
+    fn dlg(
+        &mut self,
+        activation: Activation,
+        spread: f32,
+        outputs: usize,
+    ) -> Result<(), ModelError> {
+        if !(spread.is_finite() && spread >= 0.0) {
+            return Err(ModelError::Spread { spread });
+        }
+        self.need("dlg-lenet", 4)?;
+        self.strided_convolution(12, 5, 2, 2, activation)?;
+        self.strided_convolution(12, 5, 2, 2, activation)?;
+        self.convolution(12, 5, 2, Some(activation))?;
+        self.linear(outputs, None)?;
+        if spread > 0.0 {
+            self.starts.fill(Start::Uniform(spread));
+        }
+        Ok(())
+    }
+
+    fn convnet(
+        &mut self,
+        activation: Activation,
+        pooling: Pooling,
+        outputs: usize,
+    ) -> Result<(), ModelError> {
+        self.need("convnet", 4)?;
+        self.convolution(32, 3, 1, Some(activation))?;
+        self.pool(pooling);
+        self.convolution(64, 3, 1, Some(activation))?;
+        self.pool(pooling);
+        self.convolution(64, 3, 1, Some(activation))?;
         self.linear(outputs, None)
     }
 
@@ -263,6 +311,19 @@ impl Stack {
         padding: usize,
         then: Option<Activation>,
     ) -> Result<(), ModelError> {
+        let shape = self.conv_shape(channels, kernel, padding)?;
+        let parameters = self.kernels(channels, shape.in_channels, kernel, then)?;
+        self.push_convolution(shape, None, parameters);
+        Ok(())
+    }
+
+    /// A convolution of what the last layer gives, unless its output would be too large.
+    fn conv_shape(
+        &self,
+        channels: usize,
+        kernel: usize,
+        padding: usize,
+    ) -> Result<ConvShape, ModelError> {
         let shape = ConvShape {
             batch: 1,
             in_channels: self.shape.channels,
@@ -272,34 +333,47 @@ impl Stack {
             kernel,
             padding,
         };
-        let after = InputShape {
-            channels,
-            height: shape.out_height(),
-            width: shape.out_width(),
-        };
-        after
+        outputs_of(&shape)
             .checked_len()
             .filter(|&len| len <= MOST)
             .ok_or(ModelError::TooLarge {
                 what: "activations",
                 limit: MOST,
             })?;
+        Ok(shape)
+    }
+
+    /// Weight and bias of the next convolution.
+    fn kernels(
+        &mut self,
+        channels: usize,
+        inputs: usize,
+        kernel: usize,
+        then: Option<Activation>,
+    ) -> Result<Affine, ModelError> {
         self.convolutions += 1;
         let name = format!("conv{}", self.convolutions);
         let window = kernel * kernel;
-        let bound = weight_bound(then, self.shape.channels * window, channels * window);
-        let sizes = vec![channels, self.shape.channels, kernel, kernel];
-        let parameters = self.affine(&name, sizes, Start::Uniform(bound))?;
-        self.layers.push(Layer::Conv2d {
-            shape,
-            folded: None,
-            parameters,
-        });
-        self.shape = after;
-        Ok(())
+        let bound = weight_bound(then, inputs * window, channels * window);
+        let sizes = vec![channels, inputs, kernel, kernel];
+        self.affine(&name, sizes, Start::Uniform(bound))
     }
 
-    /// A convolution whose stride divides its kernel, and what follows it.
+    fn push_convolution(
+        &mut self,
+        shape: ConvShape,
+        folded: Option<FoldedKernel>,
+        parameters: Affine,
+    ) {
+        self.layers.push(Layer::Conv2d {
+            shape,
+            folded,
+            parameters,
+        });
+        self.shape = outputs_of(&shape);
+    }
+
+    /// A convolution of any stride, and what follows it.
     fn strided_convolution(
         &mut self,
         channels: usize,
@@ -309,7 +383,8 @@ impl Stack {
         then: Activation,
     ) -> Result<(), ModelError> {
         let before = self.shape;
-        let cells = |size: usize| (size + 2 * padding - kernel) / stride + kernel / stride;
+        let kernels = FoldedKernel { kernel, stride };
+        let cells = |size: usize| (size + 2 * padding - kernel) / stride + kernels.side();
         let fold = Fold {
             channels: before.channels,
             height: before.height,
@@ -325,16 +400,10 @@ impl Stack {
             height: fold.rows,
             width: fold.columns,
         };
-        self.bare_convolution(channels, kernel / stride, 0, Some(then))?;
-        // Shape and start of the tensor are those of the strided convolution; it has as many entries.
-        let place = self.tensors.len() - 2;
-        let window = kernel * kernel;
-        let bound = weight_bound(Some(then), before.channels * window, channels * window);
-        self.tensors[place].1 = vec![channels, before.channels, kernel, kernel];
-        self.starts[place] = Start::Uniform(bound);
-        if let Some(Layer::Conv2d { folded, .. }) = self.layers.last_mut() {
-            *folded = Some(FoldedKernel { kernel, stride });
-        }
+        let shape = self.conv_shape(channels, kernels.side(), 0)?;
+        // Shape and start of the tensor are those of the strided convolution.
+        let parameters = self.kernels(channels, before.channels, kernel, Some(then))?;
+        self.push_convolution(shape, Some(kernels), parameters);
         self.activation(Some(then));
         Ok(())
     }
@@ -399,6 +468,15 @@ impl Stack {
         self.tensors.push((format!("{name}.bias"), vec![bias_len]));
         self.starts.extend([start, Start::Constant(0.0)]);
         Ok(affine)
+    }
+}
+
+/// What a convolution gives.
+fn outputs_of(shape: &ConvShape) -> InputShape {
+    InputShape {
+        channels: shape.out_channels,
+        height: shape.out_height(),
+        width: shape.out_width(),
     }
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::layout::LayoutError;
 
 /// A model that cannot be built for the given input and classes.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// An input without a single number.
@@ -35,6 +35,15 @@ pub enum ModelError {
     EmptyHidden {
         /// Which, counted from 1.
         position: usize,
+    },
+    /// A width of 0.
+    #[error("the width of lenet5 is 0")]
+    EmptyWidth,
+    /// A bound of the starting values that is no bound.
+    #[error("the starting values of dlg-lenet cannot be spread over {spread}")]
+    Spread {
+        /// The bound asked for.
+        spread: f32,
     },
     /// An image that the convolutions and pools would shrink to nothing.
     #[error(

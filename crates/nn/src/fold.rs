@@ -1,9 +1,7 @@
 //! Convolutions of stride s as convolutions of stride 1: the s x s pixels of each cell become s^2 channels of one pixel
-//! (space to depth), and a kernel of k x k becomes one of k/s x k/s over them. Nothing is multiplied that a strided
-//! convolution would not multiply, and one set of kernels serves both.
-
-/// Most entries of one plane of a kernel that is folded.
-const MOST_TAPS: usize = 256;
+//! (space to depth), and a kernel of k x k becomes one of k/s x k/s over them, rounded up: a kernel whose size is no multiple
+//! of the stride gets rows and columns of zeros. Otherwise nothing is multiplied that a strided convolution would not
+//! multiply, and one set of kernels serves both.
 
 /// Rearranges `[channels, height, width]` with a border of zeros into `[channels stride^2, rows, columns]`.
 #[derive(Clone, Copy, Debug)]
@@ -101,29 +99,45 @@ impl Fold {
 /// The order of a folded kernel's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoldedKernel {
-    /// Rows and columns, a multiple of the stride and at most 16.
+    /// Rows and columns.
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
 }
 
 impl FoldedKernel {
-    /// Rearranges weights `[outputs, channels, kernel, kernel]` to `[outputs, channels stride^2, kernel / stride, kernel /
-    /// stride]`.
+    /// Rows and columns of the folded kernel.
+    pub(crate) fn side(self) -> usize {
+        self.kernel.div_ceil(self.stride)
+    }
+
+    /// Whether the folded kernel has entries, all 0, that the kernel has not.
+    pub(crate) fn is_padded(self) -> bool {
+        !self.kernel.is_multiple_of(self.stride)
+    }
+
+    /// Entries of a plane of the kernel, and of what it becomes.
+    fn taps(self) -> (usize, usize) {
+        let padded = self.side() * self.stride;
+        (self.kernel * self.kernel, padded * padded)
+    }
+
+    /// Rearranges weights `[outputs, channels, kernel, kernel]` to `[outputs, channels stride^2, side, side]`.
     pub(crate) fn fold(self, weights: &[f32], folded: &mut [f32]) {
-        let taps = self.kernel * self.kernel;
+        let (taps, folded_taps) = self.taps();
+        if self.is_padded() {
+            folded.fill(0.0);
+        }
         let planes = weights.chunks_exact(taps);
-        for (plane, folded) in planes.zip(folded.chunks_exact_mut(taps)) {
+        for (plane, folded) in planes.zip(folded.chunks_exact_mut(folded_taps)) {
             self.each(|wide, at| folded[at] = plane[wide]);
         }
     }
 
-    /// The reverse, in place.
-    pub(crate) fn unfold(self, weights: &mut [f32]) {
-        let taps = self.kernel * self.kernel;
-        let mut copy = [0.0; MOST_TAPS];
-        for plane in weights.chunks_exact_mut(taps) {
-            let folded = &mut copy[..taps];
-            folded.copy_from_slice(plane);
+    /// The reverse; what stands where the kernel has no entry is dropped.
+    pub(crate) fn unfold(self, folded: &[f32], weights: &mut [f32]) {
+        let (taps, folded_taps) = self.taps();
+        let planes = weights.chunks_exact_mut(taps);
+        for (plane, folded) in planes.zip(folded.chunks_exact(folded_taps)) {
             self.each(|wide, at| plane[wide] = folded[at]);
         }
     }
@@ -131,7 +145,7 @@ impl FoldedKernel {
     /// Calls `visit` with the place of each entry, in the plane and folded.
     fn each(self, mut visit: impl FnMut(usize, usize)) {
         let (k, s) = (self.kernel, self.stride);
-        let side = k / s;
+        let side = self.side();
         for row in 0..k {
             for column in 0..k {
                 let cell = (row % s) * s + column % s;
@@ -206,7 +220,30 @@ mod tests {
         let mut folded = vec![f32::NAN; 32];
         folded_kernel.fold(&weights, &mut folded);
         assert_eq!(folded[..8], [0.0, 2.0, 8.0, 10.0, 1.0, 3.0, 9.0, 11.0]);
-        folded_kernel.unfold(&mut folded);
-        assert_eq!(folded, weights);
+        let mut unfolded = vec![f32::NAN; 32];
+        folded_kernel.unfold(&folded, &mut unfolded);
+        assert_eq!(unfolded, weights);
+    }
+
+    #[test]
+    fn kernels_of_odd_size_get_zeros() {
+        let folded_kernel = FoldedKernel {
+            kernel: 3,
+            stride: 2,
+        };
+        assert_eq!((folded_kernel.side(), folded_kernel.is_padded()), (2, true));
+        let weights: Vec<f32> = (1..=9u8).map(f32::from).collect();
+        let mut folded = vec![f32::NAN; 16];
+        folded_kernel.fold(&weights, &mut folded);
+        let expected = [
+            1.0, 3.0, 7.0, 9.0, 2.0, 0.0, 8.0, 0.0, 4.0, 6.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0,
+        ];
+        assert_eq!(folded, expected);
+        folded
+            .iter_mut()
+            .for_each(|f| *f += 100.0 * f32::from(*f == 0.0));
+        let mut unfolded = vec![f32::NAN; 9];
+        folded_kernel.unfold(&folded, &mut unfolded);
+        assert_eq!(unfolded, weights);
     }
 }

@@ -25,7 +25,8 @@ pub(crate) enum Layer {
     /// `shape.batch` is 1 here and set in each call.
     Conv2d {
         shape: ConvShape,
-        /// Behind a [`Layer::Fold`], how the kernels of the strided convolution that both are become those of `shape`.
+        /// Behind a [`Layer::Fold`], how the kernels of the strided convolution that both are become those of `shape`, which
+        /// may have more entries than the tensor.
         folded: Option<FoldedKernel>,
         parameters: Affine,
     },
@@ -140,7 +141,10 @@ impl Layer {
             Self::Conv2d { shape, folded, .. } => {
                 scratch.reserve(&with_batch(shape, max_batch));
                 match folded {
-                    Some(_) => Saved::Weight(vec![0.0; shape.weight_len()]),
+                    Some(_) => {
+                        scratch.with_folded(shape.weight_len(), |_, _| ());
+                        Saved::Weight(vec![0.0; shape.weight_len()])
+                    }
                     None => Saved::Nothing,
                 }
             }
@@ -311,10 +315,9 @@ impl Layer {
             } => {
                 let (dw, db) = place.of_mut(gradient);
                 let shape = with_batch(shape, n);
-                kernels::conv2d_backward_parameters(&shape, seen.x, dy, dw, db, scratch);
-                if let Some(kernel) = folded {
-                    kernel.unfold(dw);
-                }
+                unfolding(&shape, *folded, dw, scratch, |dw, scratch| {
+                    kernels::conv2d_backward_parameters(&shape, seen.x, dy, dw, db, scratch);
+                });
             }
             Self::GroupNorm {
                 shape,
@@ -337,6 +340,23 @@ impl Layer {
 
 fn with_batch(shape: &ConvShape, batch: usize) -> ConvShape {
     ConvShape { batch, ..*shape }
+}
+
+/// Lets `gradient` write the gradient of a convolution's kernels, and unfolds it into `dw` where the kernels are folded.
+pub(crate) fn unfolding(
+    shape: &ConvShape,
+    folded: Option<FoldedKernel>,
+    dw: &mut [f32],
+    scratch: &mut ConvScratch,
+    gradient: impl FnOnce(&mut [f32], &mut ConvScratch),
+) {
+    let Some(kernel) = folded else {
+        return gradient(dw, scratch);
+    };
+    scratch.with_folded(shape.weight_len(), |folded, scratch| {
+        gradient(folded, scratch);
+        kernel.unfold(folded, dw);
+    });
 }
 
 #[cfg(test)]

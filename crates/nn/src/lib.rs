@@ -6,7 +6,7 @@
 //!
 //! | item | what it is |
 //! | --- | --- |
-//! | [`ModelConfig`] | the `[model]` table of an experiment: `logistic`, `mlp`, `lenet5`, `cnn`, `cnn3`, `papernot-cnn` |
+//! | [`ModelConfig`] | the `[model]` table of an experiment: `logistic`, `mlp`, `lenet5`, `cnn`, `cnn3`, `papernot-cnn`, ... |
 //! | [`Model`] | layers and layout; [`Model::gradient`] and [`Model::logits`] |
 //! | [`Model::clipped_gradient_sum`] | the sum of clipped per-example gradients, for DP-SGD |
 //! | [`Workspace`] | what one thread needs beside parameters and data; allocated once, then nothing is |

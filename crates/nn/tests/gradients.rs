@@ -4,8 +4,9 @@
 //! | layer | tests |
 //! | --- | --- |
 //! | linear | all |
-//! | convolution, with and without padding | `lenet5_*`, `cnn`, `cnn3` |
+//! | convolution, with and without padding | `lenet5_*`, `cnn`, `cnn3`, `convnet` |
 //! | convolution of stride 2, max pool of stride 1 | `papernot_cnn` |
+//! | convolution of stride 2 with a kernel of 5 | `dlg_lenet` |
 //! | average pool, also of odd sizes | `lenet5_average` |
 //! | max pool, also of odd sizes | `lenet5_max`, `cnn`, `cnn3` |
 //! | ReLU, tanh, sigmoid, softplus | `mlp`, `lenet5_*` |
@@ -176,21 +177,30 @@ fn lenet5(kind: Activation, pooling: Pooling, input: (usize, usize, usize), padd
         config: ModelConfig::Lenet5 {
             activation: kind,
             pooling,
+            width: 1,
             loss: LossConfig::Auto,
         },
         input,
         classes: 10,
         batch: 2,
-        forward: Box::new(move |t, x| {
-            let x = activation(kind, &convolution(t, "conv1", padding, x));
-            let x = pool(pooling, &x);
-            let x = activation(kind, &convolution(t, "conv2", 0, &x));
-            let x = pool(pooling, &x);
-            let x = activation(kind, &linear(t, "fc1", &x));
-            let x = activation(kind, &linear(t, "fc2", &x));
-            linear(t, "fc3", &x)
-        }),
+        forward: Box::new(move |t, x| lenet5_logits(t, x, kind, pooling, padding)),
     });
+}
+
+fn lenet5_logits(
+    t: &Tensors,
+    x: &Image,
+    kind: Activation,
+    pooling: Pooling,
+    padding: usize,
+) -> Image {
+    let x = activation(kind, &convolution(t, "conv1", padding, x));
+    let x = pool(pooling, &x);
+    let x = activation(kind, &convolution(t, "conv2", 0, &x));
+    let x = pool(pooling, &x);
+    let x = activation(kind, &linear(t, "fc1", &x));
+    let x = activation(kind, &linear(t, "fc2", &x));
+    linear(t, "fc3", &x)
 }
 
 #[test]
@@ -278,4 +288,73 @@ fn papernot_cnn() {
             }),
         });
     }
+}
+
+/// Even and odd sizes: the folded kernel of the first two convolutions has a row and a column more than the tensor.
+#[test]
+fn dlg_lenet() {
+    for (kind, spread, input) in [
+        (Activation::Sigmoid, 0.5, (1, 28, 28)),
+        (Activation::Tanh, 0.0, (3, 13, 16)),
+        (Activation::Softplus, 0.0, (2, 4, 7)),
+    ] {
+        check(&Case {
+            config: ModelConfig::DlgLenet {
+                activation: kind,
+                spread,
+                loss: LossConfig::Auto,
+            },
+            input,
+            classes: 10,
+            batch: 2,
+            forward: Box::new(move |t, x| {
+                let x = activation(kind, &strided_convolution(t, "conv1", 2, 2, x));
+                let x = activation(kind, &strided_convolution(t, "conv2", 2, 2, &x));
+                let x = activation(kind, &convolution(t, "conv3", 2, &x));
+                linear(t, "fc1", &x)
+            }),
+        });
+    }
+}
+
+#[test]
+fn convnet() {
+    for (kind, pooling, input) in [
+        (Activation::Relu, Pooling::Max, (1, 12, 12)),
+        (Activation::Tanh, Pooling::Average, (3, 9, 6)),
+    ] {
+        check(&Case {
+            config: ModelConfig::Convnet {
+                activation: kind,
+                pooling,
+                loss: LossConfig::Auto,
+            },
+            input,
+            classes: 10,
+            batch: 2,
+            forward: Box::new(move |t, x| {
+                let x = activation(kind, &convolution(t, "conv1", 1, x));
+                let x = activation(kind, &convolution(t, "conv2", 1, &pool(pooling, &x)));
+                let x = activation(kind, &convolution(t, "conv3", 1, &pool(pooling, &x)));
+                linear(t, "fc1", &x)
+            }),
+        });
+    }
+}
+
+#[test]
+fn lenet5_wide() {
+    let (kind, pooling) = (Activation::Tanh, Pooling::Max);
+    check(&Case {
+        config: ModelConfig::Lenet5 {
+            activation: kind,
+            pooling,
+            width: 3,
+            loss: LossConfig::Auto,
+        },
+        input: (3, 16, 17),
+        classes: 10,
+        batch: 2,
+        forward: Box::new(move |t, x| lenet5_logits(t, x, kind, pooling, 2)),
+    });
 }

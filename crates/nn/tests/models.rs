@@ -24,6 +24,7 @@ fn lenet5() -> ModelConfig {
     ModelConfig::Lenet5 {
         activation: Activation::Tanh,
         pooling: Pooling::Average,
+        width: 1,
         loss: AUTO,
     }
 }
@@ -31,6 +32,31 @@ fn lenet5() -> ModelConfig {
 fn papernot() -> ModelConfig {
     ModelConfig::PapernotCnn {
         activation: Activation::Tanh,
+        loss: AUTO,
+    }
+}
+
+fn dlg(spread: f32) -> ModelConfig {
+    ModelConfig::DlgLenet {
+        activation: Activation::Sigmoid,
+        spread,
+        loss: AUTO,
+    }
+}
+
+fn convnet() -> ModelConfig {
+    ModelConfig::Convnet {
+        activation: Activation::Relu,
+        pooling: Pooling::Max,
+        loss: AUTO,
+    }
+}
+
+fn wide(width: usize) -> ModelConfig {
+    ModelConfig::Lenet5 {
+        activation: Activation::Tanh,
+        pooling: Pooling::Max,
+        width,
         loss: AUTO,
     }
 }
@@ -74,6 +100,13 @@ fn published_parameter_counts() {
     );
     // Papernot et al. 2021, table 1, in the variant with ten outputs for 28 x 28.
     assert_eq!(count(&papernot(), image(1, 28)), 26_010);
+    // The targets of gradient inversion: the LeNet of Zhu et al. 2019, and with 100 classes for CIFAR; a plain CNN; LeNet-5
+    // three times as wide for colour images.
+    assert_eq!(count(&dlg(0.5), image(1, 28)), 13_426);
+    let hundred = build(&dlg(0.5), image(3, 32), 100);
+    assert_eq!(hundred.layout().len(), 912 + 2 * 3_612 + 76_900);
+    assert_eq!(count(&convnet(), image(1, 28)), 87_114);
+    assert_eq!(count(&wide(3), image(3, 32)), 548_878);
 }
 
 #[test]
@@ -116,6 +149,11 @@ fn tensors_have_pytorch_names_and_shapes() {
     assert_eq!(shape("conv1.weight"), Some(vec![16, 1, 8, 8]));
     assert_eq!(shape("conv2.weight"), Some(vec![32, 16, 4, 4]));
     assert_eq!(shape("fc1.weight"), Some(vec![32, 512]));
+    let model = build(&dlg(0.5), image(1, 28), 10);
+    let shape = |name| model.layout().tensor(name).map(|t| t.shape.clone());
+    assert_eq!(shape("conv1.weight"), Some(vec![12, 1, 5, 5]));
+    assert_eq!(shape("conv3.weight"), Some(vec![12, 12, 5, 5]));
+    assert_eq!(shape("fc1.weight"), Some(vec![10, 588]));
 }
 
 /// Bounds and spread of the uniform starting weights: He before ReLU, Glorot before tanh and the loss.
@@ -190,6 +228,30 @@ fn starting_values_follow_the_stated_schemes() {
     );
 }
 
+/// Weights and biases of the DLG network alike are uniform within its spread, unless that is 0.
+#[test]
+fn a_spread_is_the_start_of_all_parameters() {
+    let model = build(&dlg(0.25), image(1, 28), 10);
+    let parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(5));
+    for spec in model.layout().tensors() {
+        let values = &parameters[spec.range()];
+        let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        // Of ten uniform draws all are under half of the bound once in a thousand times; the seed is fixed.
+        assert!(largest <= 0.25 && largest > 0.125, "{}", spec.name);
+    }
+    let square = parameters
+        .iter()
+        .map(|&v| f64::from(v).powi(2))
+        .sum::<f64>();
+    let variance = square / parameters.len() as f64;
+    assert!((variance / (0.0625 / 3.0) - 1.0).abs() < 0.05, "{variance}");
+
+    let model = build(&dlg(0.0), image(1, 28), 10);
+    let parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(5));
+    let bias = model.layout().tensor("conv1.bias").expect("bias").range();
+    assert!(parameters[bias].iter().all(|b| b.to_bits() == 0));
+}
+
 fn batch(model: &Model, n: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let inputs = (0..n * model.input().len())
@@ -210,6 +272,8 @@ fn steps_repeat_bit_for_bit() {
         (ModelConfig::Cnn { loss: AUTO }, image(1, 8)),
         (ModelConfig::Cnn3 { loss: AUTO }, image(3, 9)),
         (papernot(), image(2, 15)),
+        (dlg(0.5), image(2, 9)),
+        (convnet(), image(1, 9)),
     ] {
         let model = build(&config, input, 5);
         let start = |seed| model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(seed));
@@ -354,6 +418,7 @@ fn convolutional_models_learn_the_direction_of_a_bar() {
     let relu = ModelConfig::Lenet5 {
         activation: Activation::Relu,
         pooling: Pooling::Max,
+        width: 1,
         loss: AUTO,
     };
     for (config, epochs) in [
@@ -361,6 +426,7 @@ fn convolutional_models_learn_the_direction_of_a_bar() {
         (relu, 25),
         (ModelConfig::Cnn { loss: AUTO }, 3),
         (ModelConfig::Cnn3 { loss: AUTO }, 4),
+        (convnet(), 4),
     ] {
         let model = build(&config, image(1, side), 3);
         let mut parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(1));
@@ -411,6 +477,12 @@ fn descriptions_that_cannot_be_built_are_refused() {
         error(&binary, table(5), 3),
         ModelError::BinaryLoss { classes: 3 }
     );
+    assert_eq!(error(&wide(0), image(1, 28), 10), ModelError::EmptyWidth);
+    for spread in [-0.5, f32::INFINITY] {
+        let expected = ModelError::Spread { spread };
+        assert_eq!(error(&dlg(spread), image(1, 28), 10), expected);
+    }
+    assert!(Model::build(&dlg(f32::NAN), image(1, 28), 10).is_err());
     let small = error(&lenet5(), image(1, 8), 10);
     assert_eq!(
         small.to_string(),
@@ -421,6 +493,8 @@ fn descriptions_that_cannot_be_built_are_refused() {
         (ModelConfig::Cnn { loss: AUTO }, 4),
         (ModelConfig::Cnn3 { loss: AUTO }, 8),
         (papernot(), 14),
+        (dlg(0.5), 4),
+        (convnet(), 4),
     ] {
         assert!(Model::build(&config, image(1, side), 10).is_ok());
         let error = error(&config, image(1, side - 1), 10);
@@ -432,6 +506,9 @@ fn descriptions_that_cannot_be_built_are_refused() {
         (mlp(&[3]), image(usize::MAX, 2)),
         (mlp(&[3]), table(1 << 31)),
         (ModelConfig::Cnn { loss: AUTO }, image(1, 1 << 14)),
+        (wide(usize::MAX), image(1, 28)),
+        (wide(1 << 20), image(1, 28)),
+        (dlg(0.5), image(1, 1 << 15)),
     ] {
         assert!(matches!(
             error(&config, input, 10),

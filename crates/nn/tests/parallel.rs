@@ -46,6 +46,7 @@ fn gradients_do_not_depend_on_the_threads() {
     let lenet5 = ModelConfig::Lenet5 {
         activation: Activation::Relu,
         pooling: Pooling::Max,
+        width: 1,
         loss: LossConfig::Auto,
     };
     // One part; two; eight; parts of several pieces.

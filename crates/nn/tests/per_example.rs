@@ -224,10 +224,21 @@ fn convolutional_models() {
     let lenet5 = |activation, pooling| ModelConfig::Lenet5 {
         activation,
         pooling,
+        width: 1,
         loss: AUTO,
     };
     let papernot = |activation| ModelConfig::PapernotCnn {
         activation,
+        loss: AUTO,
+    };
+    let dlg = |activation, spread| ModelConfig::DlgLenet {
+        activation,
+        spread,
+        loss: AUTO,
+    };
+    let convnet = || ModelConfig::Convnet {
+        activation: Activation::Relu,
+        pooling: Pooling::Max,
         loss: AUTO,
     };
     for (config, input) in [
@@ -240,6 +251,11 @@ fn convolutional_models() {
         (ModelConfig::Cnn3 { loss: AUTO }, shape(1, 8, 8)),
         (papernot(Activation::Relu), shape(1, 28, 28)),
         (papernot(Activation::Tanh), shape(2, 15, 18)),
+        (dlg(Activation::Sigmoid, 0.5), shape(1, 28, 28)),
+        (dlg(Activation::Tanh, 0.0), shape(3, 32, 32)),
+        (dlg(Activation::Relu, 0.0), shape(2, 5, 8)),
+        (convnet(), shape(1, 28, 28)),
+        (convnet(), shape(3, 6, 9)),
     ] {
         let what = format!("{} of {input:?}", config.kind());
         check(&batch(&config, input, 10, 5, 3), &what);
@@ -267,14 +283,15 @@ proptest! {
         n in 1usize..6,
         channels in 1usize..4,
         (height, width) in (14usize..24, 14usize..24),
-        which in 0usize..4,
+        which in 0usize..5,
         seed in 0u64..1000,
     ) {
         let config = [
-            ModelConfig::Lenet5 { activation: Activation::Softplus, pooling: Pooling::Max, loss: AUTO },
+            ModelConfig::Lenet5 { activation: Activation::Softplus, pooling: Pooling::Max, width: 1, loss: AUTO },
             ModelConfig::Cnn { loss: AUTO },
             ModelConfig::Cnn3 { loss: AUTO },
             ModelConfig::PapernotCnn { activation: Activation::Tanh, loss: AUTO },
+            ModelConfig::DlgLenet { activation: Activation::Softplus, spread: 0.0, loss: AUTO },
         ];
         check(&batch(&config[which], shape(channels, height, width), 3, n, seed), "random image");
     }
@@ -376,6 +393,7 @@ fn sums_repeat_bit_for_bit_and_large_batches_go_in_pieces() {
     let config = ModelConfig::Lenet5 {
         activation: Activation::Tanh,
         pooling: Pooling::Average,
+        width: 1,
         loss: AUTO,
     };
     let batch = batch(&config, shape(1, 12, 12), 4, 13, 5);

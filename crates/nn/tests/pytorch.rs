@@ -93,6 +93,7 @@ fn lenet5_tanh_average() {
         config: ModelConfig::Lenet5 {
             activation: Activation::Tanh,
             pooling: Pooling::Average,
+            width: 1,
             loss: LossConfig::Auto,
         },
         input: (1, 28, 28),
@@ -169,6 +170,7 @@ fn lenet5_relu_max() {
         config: ModelConfig::Lenet5 {
             activation: Activation::Relu,
             pooling: Pooling::Max,
+            width: 1,
             loss: LossConfig::Auto,
         },
         input: (3, 32, 32),

@@ -149,7 +149,7 @@ fn model() -> impl Strategy<Value = ModelConfig> {
             Activation::Softplus,
         ])
     };
-    let pooling = select(vec![Pooling::Average, Pooling::Max]);
+    let pooling = || select(vec![Pooling::Average, Pooling::Max]);
     prop_oneof![
         loss().prop_map(|loss| ModelConfig::Logistic { loss }),
         loss().prop_map(|loss| ModelConfig::Cnn { loss }),
@@ -164,10 +164,25 @@ fn model() -> impl Strategy<Value = ModelConfig> {
                 activation,
                 loss
             }),
-        (activation(), pooling, loss()).prop_map(|(activation, pooling, loss)| {
-            ModelConfig::Lenet5 {
+        (activation(), pooling(), 1usize..9, loss()).prop_map(
+            |(activation, pooling, width, loss)| ModelConfig::Lenet5 {
                 activation,
                 pooling,
+                width,
+                loss,
+            }
+        ),
+        (activation(), pooling(), loss()).prop_map(|(activation, pooling, loss)| {
+            ModelConfig::Convnet {
+                activation,
+                pooling,
+                loss,
+            }
+        }),
+        (activation(), 0.0f32..4.0, loss()).prop_map(|(activation, spread, loss)| {
+            ModelConfig::DlgLenet {
+                activation,
+                spread,
                 loss,
             }
         }),

@@ -67,6 +67,8 @@ fn out_size(size: usize, padding: usize, kernel: usize) -> usize {
 #[derive(Clone, Debug, Default)]
 pub struct ConvScratch {
     lines: Vec<Line>,
+    /// For the gradient of a folded kernel, before it is unfolded.
+    folded: Vec<f32>,
 }
 
 /// A cache line, so that the scratch is aligned to whole vectors.
@@ -116,6 +118,16 @@ impl ConvScratch {
         if self.lines.len() < lines {
             self.lines.resize(lines, Line([0.0; 16]));
         }
+    }
+
+    /// Calls `work` with a buffer of `len` numbers, of any values, and this scratch.
+    pub(crate) fn with_folded(&mut self, len: usize, work: impl FnOnce(&mut [f32], &mut Self)) {
+        let mut folded = std::mem::take(&mut self.folded);
+        if folded.len() < len {
+            folded.resize(len, 0.0);
+        }
+        work(&mut folded[..len], self);
+        self.folded = folded;
     }
 
     pub(super) fn start(&mut self) -> *mut f32 {

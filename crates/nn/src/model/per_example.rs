@@ -26,10 +26,11 @@
 //! with `g = n 2^-24 / (1 - n 2^-24)` it is within `g n clip` of the exact sum of the contributions, in norm.
 
 use super::{Model, Workspace, input_of};
+use crate::fold::FoldedKernel;
 use crate::gram;
 use crate::group_norm;
 use crate::kernels::{self, ConvScratch, ConvShape};
-use crate::layers::{Layer, Saved, Seen};
+use crate::layers::{Layer, Saved, Seen, unfolding};
 use crate::loss::BatchLoss;
 
 /// Share by which norms are rounded up.
@@ -313,6 +314,10 @@ impl Layer {
     fn way(&self) -> Way {
         match self {
             Self::Linear { .. } => Way::Rows,
+            // The entries that only the folded kernel has are no parameters and must not count.
+            Self::Conv2d {
+                folded, parameters, ..
+            } if is_padded(*folded) => Way::Kept(parameters.range().len()),
             Self::Conv2d {
                 shape, parameters, ..
             } => {
@@ -392,15 +397,26 @@ impl Layer {
             ..*shape
         };
         let (dw, db) = parameters.of_mut(sum);
-        kernels::conv2d_backward_parameters_in_turn(&shape, seen.x, dy, dw, db, scratch);
-        if let Some(kernel) = folded {
-            kernel.unfold(dw);
-        }
+        unfolding(&shape, *folded, dw, scratch, |dw, scratch| {
+            kernels::conv2d_backward_parameters_in_turn(&shape, seen.x, dy, dw, db, scratch);
+        });
     }
 
     /// Overwrites the rows of `kept` with this layer's part of each example's gradient.
     fn keep(&self, seen: &Seen<'_>, dy: &[f32], kept: &mut [f32], scratch: &mut ConvScratch) {
         match (self, seen.saved) {
+            (Self::Conv2d { shape, folded, .. }, _) if is_padded(*folded) => {
+                let examples = seen.x.chunks_exact(shape.input_len());
+                let examples = examples
+                    .zip(dy.chunks_exact(shape.output_len()))
+                    .zip(kept.chunks_exact_mut(kept.len() / seen.n));
+                for ((x, dy), gradient) in examples {
+                    let (dw, db) = gradient.split_at_mut(gradient.len() - shape.out_channels);
+                    unfolding(shape, *folded, dw, scratch, |dw, scratch| {
+                        kernels::conv2d_backward_parameters(shape, x, dy, dw, db, scratch);
+                    });
+                }
+            }
             (Self::Conv2d { shape, .. }, _) => {
                 let shape = ConvShape {
                     batch: seen.n,
@@ -430,22 +446,26 @@ impl Layer {
                 shape,
                 folded,
                 parameters,
-            } => {
+            } if !is_padded(*folded) => {
                 let shape = ConvShape {
                     batch: scales.len(),
                     ..*shape
                 };
                 let (dw, db) = parameters.of_mut(sum);
-                kernels::conv2d_weigh_kept(&shape, kept, scales, dw, db, scratch);
-                if let Some(kernel) = folded {
-                    kernel.unfold(dw);
-                }
+                unfolding(&shape, *folded, dw, scratch, |dw, scratch| {
+                    kernels::conv2d_weigh_kept(&shape, kept, scales, dw, db, scratch);
+                });
             }
-            Self::GroupNorm { parameters, .. } => {
+            Self::Conv2d { parameters, .. } | Self::GroupNorm { parameters, .. } => {
                 let (sum, len) = (&mut sum[parameters.range()], parameters.range().len());
                 kernels::linear_backward_input(scales, kept, sum, 1, len, scales.len());
             }
             _ => {}
         }
     }
+}
+
+/// Whether a convolution's kernels have entries that its tensor has not.
+fn is_padded(folded: Option<FoldedKernel>) -> bool {
+    folded.is_some_and(FoldedKernel::is_padded)
 }
