@@ -1,6 +1,8 @@
 //! Group normalisation (Wu and He 2018): each example's channels are normalised in groups, so that, unlike with batch
 //! normalisation, no example sees another. That is why per-example clipping and small federated batches can use it.
 
+pub(crate) mod tangent;
+
 /// Sizes of a group normalisation; `groups` divides `channels`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupNorm {

@@ -12,6 +12,10 @@ use crate::fold::{Fold, FoldedKernel};
 use crate::group_norm::{self, GroupNorm};
 use crate::kernels::{self, ConvScratch, ConvShape};
 
+mod tangent;
+
+pub(crate) use tangent::{Deltas, Prepared, TangentMemory, TangentSeen};
+
 /// A layer, with its sizes and the places of its parameters in the flat vector.
 #[derive(Clone, Debug)]
 pub(crate) enum Layer {

@@ -9,6 +9,7 @@
 //! | [`ModelConfig`] | the `[model]` table of an experiment: `logistic`, `mlp`, `lenet5`, `cnn`, `cnn3`, `papernot-cnn`, ... |
 //! | [`Model`] | layers and layout; [`Model::gradient`] and [`Model::logits`] |
 //! | [`Model::clipped_gradient_sum`] | the sum of clipped per-example gradients, for DP-SGD |
+//! | [`Model::value`], [`Model::tangent`] | derivatives of a function of the gradient with respect to the inputs, for attacks on it |
 //! | [`Workspace`] | what one thread needs beside parameters and data; allocated once, then nothing is |
 //! | [`Optimizer`] | SGD, momentum, Adam; weight decay; the FedProx term |
 //! | [`metrics`] | accuracy, balanced accuracy, log loss, AUROC, confusion matrix |
@@ -76,5 +77,5 @@ pub use config::{Activation, LossConfig, ModelConfig, Pooling};
 pub use error::ModelError;
 pub use layout::{Layout, LayoutError, TensorSpec};
 pub use loss::BatchLoss;
-pub use model::{Clipped, InputShape, Model, Workspace};
+pub use model::{Clipped, Derivatives, InputShape, Model, TangentWorkspace, Targets, Workspace};
 pub use optimizer::{Optimizer, OptimizerConfig, Proximal};

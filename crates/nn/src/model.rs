@@ -11,9 +11,11 @@ use crate::layout::Layout;
 use crate::loss::BatchLoss;
 
 mod per_example;
+mod tangent;
 
 pub use per_example::Clipped;
 use per_example::PerExample;
+pub use tangent::{Derivatives, TangentWorkspace, Targets};
 
 /// Shape of one example: `channels x height x width`, row-major. A table's row is `1 x 1 x columns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

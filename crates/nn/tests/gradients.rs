@@ -78,7 +78,10 @@ fn check(case: &Case) {
 
     let images: Vec<Image> = inputs
         .chunks_exact(shape.len())
-        .map(|row| Image::new(channels, height, width, row))
+        .map(|row| {
+            let row = row.iter().map(|&x| f64::from(x)).collect();
+            Image::of(channels, height, width, row)
+        })
         .collect();
     let mut tensors = Tensors::new(model.layout(), &parameters);
     let loss_sum = |tensors: &Tensors| -> f64 {

@@ -46,6 +46,65 @@ pub fn softplus_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
     map_backward::<Softplus>(y, dy, dx);
 }
 
+/// The tangent of [`tanh_backward`]: `dx_dot = f' dy_dot + f'' x_dot dy`, where `x_dot` enters by `y_dot = f' x_dot`.
+///
+/// All slices have one length: the forward's output, its tangent, the derivative of the loss with respect to it and that
+/// one's tangent.
+pub fn tanh_tangent_backward(
+    y: &[f32],
+    y_dot: &[f32],
+    dy: &[f32],
+    dy_dot: &[f32],
+    dx_dot: &mut [f32],
+) {
+    map_tangent::<Tanh>(y, y_dot, dy, dy_dot, dx_dot);
+}
+
+/// As [`tanh_tangent_backward`], of the sigmoid.
+pub fn sigmoid_tangent_backward(
+    y: &[f32],
+    y_dot: &[f32],
+    dy: &[f32],
+    dy_dot: &[f32],
+    dx_dot: &mut [f32],
+) {
+    map_tangent::<Sigmoid>(y, y_dot, dy, dy_dot, dx_dot);
+}
+
+/// As [`tanh_tangent_backward`], of softplus.
+pub fn softplus_tangent_backward(
+    y: &[f32],
+    y_dot: &[f32],
+    dy: &[f32],
+    dy_dot: &[f32],
+    dx_dot: &mut [f32],
+) {
+    map_tangent::<Softplus>(y, y_dot, dy, dy_dot, dx_dot);
+}
+
+fn map_tangent<F: Curved>(
+    y: &[f32],
+    y_dot: &[f32],
+    dy: &[f32],
+    dy_dot: &[f32],
+    dx_dot: &mut [f32],
+) {
+    for slice in [y, y_dot, dy, dy_dot] {
+        assert_eq!(slice.len(), dx_dot.len(), "all slices are of one length");
+    }
+    let backward = TangentBackward::<F> {
+        y: y.as_ptr(),
+        y_dot: y_dot.as_ptr(),
+        dy: dy.as_ptr(),
+        dy_dot: dy_dot.as_ptr(),
+        dx_dot: dx_dot.as_mut_ptr(),
+        len: y.len(),
+        function: std::marker::PhantomData,
+    };
+    // SAFETY: all slices have `len` entries.
+    unsafe { run(backward) }
+}
+
 fn map<F: Function>(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "x and y are of one length");
     let forward = Forward::<F> {
@@ -86,6 +145,37 @@ trait Function {
     ///
     /// As [`Simd`].
     unsafe fn gradient<S: Simd>(y: S::V, dy: S::V) -> S::V;
+}
+
+/// A function whose second derivative is not 0 almost everywhere.
+trait Curved: Function {
+    /// The second derivative as a multiple of the first, at the point where the function is `y`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Simd`].
+    unsafe fn bend<S: Simd>(y: S::V) -> S::V;
+}
+
+impl Curved for Tanh {
+    #[inline(always)]
+    unsafe fn bend<S: Simd>(y: S::V) -> S::V {
+        S::mul(S::splat(-2.0), y)
+    }
+}
+
+impl Curved for Sigmoid {
+    #[inline(always)]
+    unsafe fn bend<S: Simd>(y: S::V) -> S::V {
+        S::fma(S::splat(-2.0), y, S::splat(1.0))
+    }
+}
+
+impl Curved for Softplus {
+    #[inline(always)]
+    unsafe fn bend<S: Simd>(y: S::V) -> S::V {
+        exp::<S>(S::sub(S::splat(0.0), y))
+    }
 }
 
 struct Relu;
@@ -245,6 +335,36 @@ impl<F: Function> Kernel for Backward<F> {
             let y = S::load_masked(self.y.add(at), mask);
             let dx = F::gradient::<S>(y, S::load_masked(self.dy.add(at), mask));
             S::store_masked(self.dx.add(at), dx, mask);
+        }
+    }
+}
+
+/// `dx_dot = f'(y) dy_dot + bend(y) y_dot dy`, all of `len` entries.
+struct TangentBackward<F> {
+    y: *const f32,
+    y_dot: *const f32,
+    dy: *const f32,
+    dy_dot: *const f32,
+    dx_dot: *mut f32,
+    len: usize,
+    function: std::marker::PhantomData<F>,
+}
+
+impl<F: Curved> Kernel for TangentBackward<F> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut at = 0;
+        while at < self.len {
+            let mask = S::first(self.len - at);
+            let y = S::load_masked(self.y.add(at), mask);
+            let curve = S::mul(
+                S::load_masked(self.y_dot.add(at), mask),
+                S::load_masked(self.dy.add(at), mask),
+            );
+            let slope = F::gradient::<S>(y, S::load_masked(self.dy_dot.add(at), mask));
+            let dx_dot = S::fma(F::bend::<S>(y), curve, slope);
+            S::store_masked(self.dx_dot.add(at), dx_dot, mask);
+            at += S::LANES;
         }
     }
 }

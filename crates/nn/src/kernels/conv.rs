@@ -113,6 +113,13 @@ impl ConvScratch {
         }
     }
 
+    /// Makes room for a correlation.
+    pub(super) fn reserve_pass(&mut self, pass: &Correlation) {
+        for lanes in [8, 16] {
+            self.grow(pass.plan(lanes).total());
+        }
+    }
+
     fn grow(&mut self, needed: usize) {
         let lines = needed.div_ceil(16);
         if self.lines.len() < lines {
@@ -155,8 +162,9 @@ pub fn conv2d_forward(
     scratch.reserve(s);
     let pass = Pass {
         shape: Correlation::forward(s),
-        x: x.as_ptr(),
-        w: Weights::forward(s, w.as_ptr()),
+        terms: 1,
+        x: [x.as_ptr(); 2],
+        w: [Weights::forward(s, w.as_ptr()); 2],
         b: Some(b.as_ptr()),
         y: y.as_mut_ptr(),
         scratch: scratch.start(),
@@ -184,8 +192,9 @@ pub fn conv2d_backward_input(
     scratch.reserve(s);
     let pass = Pass {
         shape: Correlation::input_gradient(s),
-        x: dy.as_ptr(),
-        w: Weights::input_gradient(s, w.as_ptr()),
+        terms: 1,
+        x: [dy.as_ptr(); 2],
+        w: [Weights::input_gradient(s, w.as_ptr()); 2],
         b: None,
         y: dx.as_mut_ptr(),
         scratch: scratch.start(),
@@ -283,7 +292,7 @@ impl Correlation {
         }
     }
 
-    fn input_gradient(s: &ConvShape) -> Self {
+    pub(super) fn input_gradient(s: &ConvShape) -> Self {
         Correlation {
             batch: s.batch,
             inputs: s.out_channels,
@@ -294,6 +303,14 @@ impl Correlation {
             out_width: s.width,
             kernel: s.kernel,
             padding: s.kernel as isize - 1 - s.padding as isize,
+        }
+    }
+
+    /// The sum of two such correlations.
+    pub(super) fn pair(self) -> Self {
+        Correlation {
+            inputs: 2 * self.inputs,
+            ..self
         }
     }
 
@@ -419,7 +436,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    fn forward(s: &ConvShape, start: *const f32) -> Self {
+    pub(super) fn forward(s: &ConvShape, start: *const f32) -> Self {
         let taps = s.in_channels * s.kernel * s.kernel;
         Weights {
             start,
@@ -431,7 +448,7 @@ impl Weights {
         }
     }
 
-    fn input_gradient(s: &ConvShape, start: *const f32) -> Self {
+    pub(super) fn input_gradient(s: &ConvShape, start: *const f32) -> Self {
         let run = s.kernel * s.kernel;
         Weights {
             start,
@@ -445,15 +462,43 @@ impl Weights {
 }
 
 /// A whole correlation. `x`, `w`, `b` and `y` are as long as the shape says; the scratch as its plan says.
+///
+/// A sum of two correlations is one whose input channels are those of both; the shape counts them together, half of its inputs
+/// come from the first of `x` and `w` and half from the second.
 #[derive(Clone, Copy)]
 pub(super) struct Pass {
     pub(super) shape: Correlation,
-    pub(super) x: *const f32,
-    pub(super) w: Weights,
+    /// How many of `x` and `w` are read: 1 or 2.
+    pub(super) terms: usize,
+    pub(super) x: [*const f32; 2],
+    pub(super) w: [Weights; 2],
     /// None is a bias of zeros.
     pub(super) b: Option<*const f32>,
     pub(super) y: *mut f32,
     pub(super) scratch: *mut f32,
+}
+
+impl Pass {
+    /// Taps of each term.
+    pub(super) fn term_taps(&self) -> usize {
+        self.shape.taps() / self.terms
+    }
+
+    /// Copies the `n`-th example of every term into one padded example, whose border is 0 already.
+    #[inline(always)]
+    pub(super) unsafe fn pad<S: Simd>(&self, n: usize, to: *mut f32) {
+        let shape = Correlation {
+            inputs: self.shape.inputs / self.terms,
+            ..self.shape
+        };
+        for term in 0..self.terms {
+            S::call(Pad {
+                shape,
+                from: self.x[term].add(n * shape.inputs * shape.height * shape.width),
+                to: to.add(term * shape.padded_len()),
+            });
+        }
+    }
 }
 
 impl Kernel for Pass {

@@ -35,15 +35,10 @@ impl Kernel for Channels {
         }
         let example = s.inputs * s.height * s.width;
         for n in 0..s.batch {
-            let from = pass.x.add(n * example);
-            let x = if s.padding == 0 {
-                from
+            let x = if s.padding == 0 && pass.terms == 1 {
+                pass.x[0].add(n * example)
             } else {
-                S::call(Pad {
-                    shape: s,
-                    from,
-                    to: padded,
-                });
+                pass.pad::<S>(n, padded);
                 padded.cast_const()
             };
             blocks::<S>(s.outputs, |v, vectors| {
@@ -91,13 +86,16 @@ unsafe fn pad_weights_and_bias<S: Simd>(pass: &Pass, weights: *mut f32, bias: *m
     blocks::<S>(s.outputs, |v, vectors| {
         for i in 0..vectors {
             let first = (v + i) * S::LANES;
-            S::call(Pack {
-                w: pass.w,
-                first,
-                count: S::LANES.min(s.outputs - first),
-                to: weights.add(v * S::LANES * s.taps() + i * S::LANES),
-                stride: vectors * S::LANES,
-            });
+            for term in 0..pass.terms {
+                let tap = term * pass.term_taps();
+                S::call(Pack {
+                    w: pass.w[term],
+                    first,
+                    count: S::LANES.min(s.outputs - first),
+                    to: weights.add(v * S::LANES * s.taps() + (tap * vectors + i) * S::LANES),
+                    stride: vectors * S::LANES,
+                });
+            }
         }
     });
 }

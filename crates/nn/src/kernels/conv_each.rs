@@ -149,10 +149,11 @@ impl Kernel for Weigh {
     unsafe fn run<S: Simd>(self) {
         let s = self.shape;
         S::call(Outer {
-            a: self.scales,
+            a: [self.scales; 2],
             a_row: s.batch,
             a_depth: 1,
-            b: self.kept,
+            b: [self.kept; 2],
+            terms: 1,
             c: self.sums,
             rows: 1,
             depth: s.batch,

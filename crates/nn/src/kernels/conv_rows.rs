@@ -17,16 +17,15 @@ impl Kernel for Rows {
         let weights = padded.add(plan.padded);
         let (tile_rows, tile_channels) = S::ROW_TILE;
         balanced(s.outputs, tile_channels, |first, channels| {
-            pack(&pass.w, first, channels, weights.add(first * s.taps()));
+            let mut to = weights.add(first * s.taps());
+            for term in 0..pass.terms {
+                pack(&pass.w[term], first, channels, to);
+                to = to.add(channels * pass.term_taps());
+            }
         });
         padded.write_bytes(0, plan.padded);
         for n in 0..s.batch {
-            let from = pass.x.add(n * s.inputs * s.height * s.width);
-            S::call(Pad {
-                shape: s,
-                from,
-                to: padded,
-            });
+            pass.pad::<S>(n, padded);
             balanced(s.outputs, tile_channels, |first, channels| {
                 balanced(s.out_height, tile_rows, |row, rows| {
                     let mut column = 0;

@@ -23,19 +23,18 @@ pub fn linear_forward(
     );
     assert_eq!(b.len(), outputs, "b is [outputs]");
     assert_eq!(y.len(), n.saturating_mul(outputs), "y is [n, outputs]");
-    let (x, w, b, y) = (x.as_ptr(), w.as_ptr(), b.as_ptr(), y.as_mut_ptr());
+    let product = Dot {
+        x: [x.as_ptr(); 2],
+        w: [w.as_ptr(); 2],
+        terms: 1,
+        b: b.as_ptr(),
+        y: y.as_mut_ptr(),
+        n,
+        inputs,
+        outputs,
+    };
     // SAFETY: the lengths are those that `Dot` asks for, and `y` is borrowed alone.
-    unsafe {
-        run(Dot {
-            x,
-            w,
-            b,
-            y,
-            n,
-            inputs,
-            outputs,
-        })
-    }
+    unsafe { run(product) }
 }
 
 /// The gradient of the loss with respect to the input: `dx = dy w`.
@@ -57,10 +56,11 @@ pub fn linear_backward_input(
     );
     assert_eq!(dx.len(), n.saturating_mul(inputs), "dx is [n, inputs]");
     let product = Outer {
-        a: dy.as_ptr(),
+        a: [dy.as_ptr(); 2],
         a_row: outputs,
         a_depth: 1,
-        b: w.as_ptr(),
+        b: [w.as_ptr(); 2],
+        terms: 1,
         c: dx.as_mut_ptr(),
         rows: n,
         depth: outputs,
@@ -92,10 +92,11 @@ pub fn linear_backward_parameters(
     );
     assert_eq!(db.len(), outputs, "db is [outputs]");
     let product = Outer {
-        a: dy.as_ptr(),
+        a: [dy.as_ptr(); 2],
         a_row: 1,
         a_depth: outputs,
-        b: x.as_ptr(),
+        b: [x.as_ptr(); 2],
+        terms: 1,
         c: dw.as_mut_ptr(),
         rows: outputs,
         depth: n,

@@ -32,9 +32,11 @@ mod avx512;
 mod conv;
 mod conv_channels;
 mod conv_each;
+mod conv_pair;
 mod conv_rows;
 mod level;
 mod linear;
+mod linear_pair;
 mod norm;
 mod pool;
 mod pool_dense;
@@ -45,8 +47,8 @@ mod simd;
 mod tests;
 
 pub use activation::{
-    relu, relu_backward, sigmoid, sigmoid_backward, softplus, softplus_backward, tanh,
-    tanh_backward,
+    relu, relu_backward, sigmoid, sigmoid_backward, sigmoid_tangent_backward, softplus,
+    softplus_backward, softplus_tangent_backward, tanh, tanh_backward, tanh_tangent_backward,
 };
 pub use conv::{
     ConvScratch, ConvShape, conv2d_backward_input, conv2d_backward_parameters, conv2d_forward,
@@ -54,8 +56,12 @@ pub use conv::{
 pub use conv_each::{
     conv2d_backward_parameters_in_turn, conv2d_keep_gradients, conv2d_kept_width, conv2d_weigh_kept,
 };
+pub use conv_pair::{conv2d_backward_input_pair, conv2d_forward_pair};
 pub use level::{Level, with_level};
 pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
+pub use linear_pair::{
+    linear_backward_input_pair, linear_backward_parameters_pair, linear_forward_pair,
+};
 pub use norm::row_squares;
-pub use pool::{avg_pool2, avg_pool2_backward, max_pool2, max_pool2_backward};
+pub use pool::{avg_pool2, avg_pool2_backward, max_pool_gather, max_pool2, max_pool2_backward};
 pub use pool_dense::{max_pool2_dense, max_pool2_dense_backward};

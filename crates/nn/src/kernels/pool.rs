@@ -58,6 +58,35 @@ pub fn max_pool2_backward(
     }
 }
 
+/// The entry of `x` that `argmax` names for each window, of either max pool: what the pool does to a tangent.
+///
+/// Shapes: `x` `[planes, plane]`, `y` and `argmax` `[planes, windows]`.
+///
+/// # Panics
+/// When a length does not fit, or `argmax` names no entry of its plane.
+pub fn max_pool_gather(x: &[f32], argmax: &[u32], y: &mut [f32], planes: usize) {
+    assert_eq!(argmax.len(), y.len(), "argmax has the length of y");
+    if planes == 0 || x.is_empty() || y.is_empty() {
+        assert!(y.is_empty(), "windows of nothing");
+        return;
+    }
+    let (plane, windows) = (x.len() / planes, y.len() / planes);
+    assert_eq!(x.len(), product(&[planes, plane]), "x is [planes, plane]");
+    assert_eq!(
+        y.len(),
+        product(&[planes, windows]),
+        "y is [planes, windows]"
+    );
+    let pooled = y
+        .chunks_exact_mut(windows)
+        .zip(argmax.chunks_exact(windows));
+    for (x, (y, argmax)) in x.chunks_exact(plane).zip(pooled) {
+        for (y, &index) in y.iter_mut().zip(argmax) {
+            *y = x[index as usize];
+        }
+    }
+}
+
 /// The mean of each window.
 ///
 /// Shapes: `x` `[planes, height, width]`, `y` `[planes, height / 2, width / 2]`.

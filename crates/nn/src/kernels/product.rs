@@ -3,18 +3,26 @@
 
 use super::simd::{Kernel, Simd, balanced};
 
-/// `y = x w^T + b`, as inner products along the rows of both sides.
+/// `y = x w^T + b`, as inner products along the rows of both sides; with two terms `y = x[0] w[0]^T + x[1] w[1]^T + b`.
 ///
-/// Pointers: `x` `[n, inputs]`, `w` `[outputs, inputs]`, `b` `[outputs]`, `y` `[n, outputs]`; `y` overlaps nothing.
+/// Pointers: `x` `[n, inputs]`, `w` `[outputs, inputs]`, `b` `[outputs]`, `y` `[n, outputs]`; `y` overlaps nothing. Of `x` and
+/// `w` the first `terms` are read, 1 or 2 of them.
 #[derive(Clone, Copy)]
 pub(super) struct Dot {
-    pub(super) x: *const f32,
-    pub(super) w: *const f32,
+    pub(super) x: [*const f32; 2],
+    pub(super) w: [*const f32; 2],
+    pub(super) terms: usize,
     pub(super) b: *const f32,
     pub(super) y: *mut f32,
     pub(super) n: usize,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
+}
+
+/// Both pointers moved on by as many entries.
+#[inline(always)]
+fn shifted(pointers: [*const f32; 2], by: usize) -> [*const f32; 2] {
+    [pointers[0].wrapping_add(by), pointers[1].wrapping_add(by)]
 }
 
 impl Kernel for Dot {
@@ -25,8 +33,8 @@ impl Kernel for Dot {
         balanced(self.outputs, columns, |o, width| {
             balanced(self.n, rows, |i, height| {
                 let tile = Dot {
-                    x: self.x.add(i * self.inputs),
-                    w: self.w.add(o * self.inputs),
+                    x: shifted(self.x, i * self.inputs),
+                    w: shifted(self.w, o * self.inputs),
                     b: self.b.add(o),
                     y: self.y.add(i * self.outputs + o),
                     ..self
@@ -72,30 +80,33 @@ impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
         let (inputs, outputs) = (self.0.inputs, self.0.outputs);
         let mut acc = [[S::splat(0.0); N]; M];
         let whole = inputs / S::LANES * S::LANES;
-        let mut k = 0;
-        while k < whole {
-            let mut left = [S::splat(0.0); M];
-            for i in 0..M {
-                left[i] = S::load(x.add(i * inputs + k));
-            }
-            for j in 0..N {
-                let right = S::load(w.add(j * inputs + k));
+        for term in 0..self.0.terms {
+            let (x, w) = (x[term], w[term]);
+            let mut k = 0;
+            while k < whole {
+                let mut left = [S::splat(0.0); M];
                 for i in 0..M {
-                    acc[i][j] = S::fma(left[i], right, acc[i][j]);
+                    left[i] = S::load(x.add(i * inputs + k));
                 }
+                for j in 0..N {
+                    let right = S::load(w.add(j * inputs + k));
+                    for i in 0..M {
+                        acc[i][j] = S::fma(left[i], right, acc[i][j]);
+                    }
+                }
+                k += S::LANES;
             }
-            k += S::LANES;
-        }
-        if k < inputs {
-            let mask = S::first(inputs - k);
-            let mut left = [S::splat(0.0); M];
-            for i in 0..M {
-                left[i] = S::load_masked(x.add(i * inputs + k), mask);
-            }
-            for j in 0..N {
-                let right = S::load_masked(w.add(j * inputs + k), mask);
+            if k < inputs {
+                let mask = S::first(inputs - k);
+                let mut left = [S::splat(0.0); M];
                 for i in 0..M {
-                    acc[i][j] = S::fma(left[i], right, acc[i][j]);
+                    left[i] = S::load_masked(x.add(i * inputs + k), mask);
+                }
+                for j in 0..N {
+                    let right = S::load_masked(w.add(j * inputs + k), mask);
+                    for i in 0..M {
+                        acc[i][j] = S::fma(left[i], right, acc[i][j]);
+                    }
                 }
             }
         }
@@ -111,16 +122,18 @@ impl<const M: usize, const N: usize> Kernel for DotTile<M, N> {
     }
 }
 
-/// `c = a b`, as sums of outer products: entries of `a` are broadcast over row vectors of `b`.
+/// `c = a b`, as sums of outer products: entries of `a` are broadcast over row vectors of `b`. With two terms
+/// `c = a[0] b[0] + a[1] b[1]`.
 ///
 /// Pointers: `a` has `rows x depth` entries at `a[row * a_row + k * a_depth]`; `b` is `[depth, columns]` and `c`
-/// `[rows, columns]`, both row-major; `c` overlaps nothing.
+/// `[rows, columns]`, both row-major; `c` overlaps nothing. Of `a` and `b` the first `terms` are read, 1 or 2 of them.
 #[derive(Clone, Copy)]
 pub(super) struct Outer {
-    pub(super) a: *const f32,
+    pub(super) a: [*const f32; 2],
     pub(super) a_row: usize,
     pub(super) a_depth: usize,
-    pub(super) b: *const f32,
+    pub(super) b: [*const f32; 2],
+    pub(super) terms: usize,
     pub(super) c: *mut f32,
     pub(super) rows: usize,
     pub(super) depth: usize,
@@ -144,8 +157,8 @@ impl Kernel for Outer {
                     balanced(width, vectors, |v, width| {
                         let column = (start + v) * S::LANES;
                         let tile = Outer {
-                            a: self.a.add(i * self.a_row),
-                            b: self.b.add(column),
+                            a: shifted(self.a, i * self.a_row),
+                            b: shifted(self.b, column),
                             c: self.c.add(i * self.columns + column),
                             ..self
                         };
@@ -207,25 +220,28 @@ impl<const M: usize, const N: usize> OuterTile<M, N> {
         let (a_row, a_depth, columns) = (self.0.a_row, self.0.a_depth, self.0.columns);
         let mask = S::first(self.1.saturating_sub((N - 1) * S::LANES));
         let mut acc = [[S::splat(0.0); N]; M];
-        for k in 0..self.0.depth {
-            if FAR {
-                for j in 0..N {
-                    S::prefetch(b.wrapping_add((k + AHEAD) * columns + j * S::LANES));
+        for term in 0..self.0.terms {
+            let (a, b) = (a[term], b[term]);
+            for k in 0..self.0.depth {
+                if FAR {
+                    for j in 0..N {
+                        S::prefetch(b.wrapping_add((k + AHEAD) * columns + j * S::LANES));
+                    }
                 }
-            }
-            let mut right = [S::splat(0.0); N];
-            for j in 0..N {
-                let from = b.add(k * columns + j * S::LANES);
-                right[j] = if WHOLE || j + 1 < N {
-                    S::load(from)
-                } else {
-                    S::load_masked(from, mask)
-                };
-            }
-            for i in 0..M {
-                let left = S::splat(*a.add(i * a_row + k * a_depth));
+                let mut right = [S::splat(0.0); N];
                 for j in 0..N {
-                    acc[i][j] = S::fma(left, right[j], acc[i][j]);
+                    let from = b.add(k * columns + j * S::LANES);
+                    right[j] = if WHOLE || j + 1 < N {
+                        S::load(from)
+                    } else {
+                        S::load_masked(from, mask)
+                    };
+                }
+                for i in 0..M {
+                    let left = S::splat(*a.add(i * a_row + k * a_depth));
+                    for j in 0..N {
+                        acc[i][j] = S::fma(left, right[j], acc[i][j]);
+                    }
                 }
             }
         }
