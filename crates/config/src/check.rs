@@ -3,6 +3,7 @@
 mod aggregation;
 mod attack;
 mod privacy;
+mod record;
 mod secure_aggregation;
 
 use cloister_data::{DataConfig, DataError, PartitionConfig};
@@ -79,6 +80,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     }
     if let Some(communication) = &experiment.communication {
         checks.communication(communication, experiment.secure_aggregation.is_some());
+    }
+    if let Some(record) = &experiment.record {
+        checks.record(record, experiment.federation.rounds);
     }
     if let Some(secure) = &experiment.secure_aggregation {
         checks.secure_aggregation(secure, experiment);

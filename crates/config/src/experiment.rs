@@ -3,6 +3,8 @@
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
 use cloister_privacy::{Mechanism, PrivacyConfig};
+use cloister_protocol::guard::GuardConfig;
+use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
     CommunicationConfig, FederationConfig, ProtocolError, ServerConfig, TrainConfig,
 };
@@ -56,6 +58,12 @@ pub struct Experiment {
     /// How clients' updates travel. Left out: as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub communication: Option<CommunicationConfig>,
+    /// What clients do about a model that looks made to carry their examples out. Left out: they refuse it.
+    #[serde(default, skip_serializing_if = "GuardConfig::is_default")]
+    pub guard: GuardConfig,
+    /// Rounds whose transcript is kept. Left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordConfig>,
     /// What malicious clients do, in a simulation. Left out: all clients are honest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackConfig>,

@@ -11,12 +11,17 @@ mod setting;
 mod spending;
 mod statement;
 mod summary;
+mod transcript;
 mod trust;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use round::{bucket_failed, budget_spent, ending, row, verdicts};
+pub use round::{bucket_failed, budget_spent, ending, guard_finding, row, verdicts};
 pub use setting::{Member, Place, Setting};
 pub use spending::{Spending, SpendingError};
 pub use statement::statement;
 pub use summary::{Ending, ModelError, headline, metrics, model_file, summary, to_hex};
+pub use transcript::{
+    TRANSCRIPTS, TranscriptFileError, drop_transcripts, read_transcript, recorded_rounds, records,
+    transcript_path, write_transcript,
+};
 pub use trust::{seeded, trust};

@@ -1,6 +1,7 @@
 //! What a round leaves in the record.
 
 use cloister_nn::metrics::Evaluation;
+use cloister_protocol::guard::GuardFinding;
 use cloister_protocol::{ClientId, RoundReport};
 use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_kind};
 
@@ -8,6 +9,8 @@ use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_k
 const CUT: &str = "cut";
 /// The kind of the event of a bucket without a sum.
 const BUCKET_FAILED: &str = "bucket-failed";
+/// The kind of the event of a model that looks made to carry examples out.
+const GUARD: &str = "guard";
 /// The kind of the event of a run that its privacy budget ended.
 const PRIVACY_BUDGET: &str = "privacy-budget";
 
@@ -64,6 +67,13 @@ pub fn ending(report: &RoundReport) -> Vec<Event> {
 pub fn bucket_failed(round: u32, bucket: u32, reason: &str) -> Event {
     let message = format!("bucket {bucket} makes no sum: {reason}");
     Event::new(round, BUCKET_FAILED, message)
+}
+
+/// What a client's guard has found in the round's model.
+pub fn guard_finding(round: u32, client: &str, finding: &GuardFinding) -> Event {
+    let mut event = Event::new(round, GUARD, finding.to_string());
+    event.client = Some(client.to_owned());
+    event
 }
 
 /// A run ends because one more round would bring its epsilon to `loss`.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::compression::{Coding, CommunicationConfig, Compact};
 use crate::config::TrainPlan;
 use crate::error::ProtocolError;
+use crate::guard::{Guard, GuardFinding, GuardMode, Pace};
 use crate::learner::{LearnerError, Update};
 use crate::message::{
     ClientMessage, CompactReply, LayoutDigest, ServerMessage, TrainReply, TrainRequest,
@@ -34,6 +35,10 @@ pub struct Client {
     residual: Vec<f32>,
     /// What it takes to send nothing but masked updates.
     masking: Option<Box<Masking>>,
+    /// What looks at models before they are trained, how fast they moved so far, and what was found that nobody was told yet.
+    guard: Option<Guard>,
+    pace: Pace,
+    findings: Vec<GuardFinding>,
 }
 
 /// The round in training, and what its plan says about momentum.
@@ -88,7 +93,20 @@ impl Client {
             communication: CommunicationConfig::default(),
             residual: Vec::new(),
             masking: None,
+            guard: None,
+            pace: Pace::default(),
+            findings: Vec::new(),
         }
+    }
+
+    /// Lets `guard` look at each model before it is trained.
+    pub fn use_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// What the guard found since this was asked last, for the host's record; a refusal is in the message to the server as well.
+    pub fn take_findings(&mut self) -> Vec<GuardFinding> {
+        std::mem::take(&mut self.findings)
     }
 
     /// The running mean of the client's updates; empty unless a plan asked for one.
@@ -215,7 +233,11 @@ impl Client {
 
     fn begin(&mut self, request: TrainRequest, now: Duration) -> ClientAction {
         let round = request.round;
-        let joined = match self.unacceptable(&request) {
+        let suspicious = match self.unacceptable(&request) {
+            None => self.suspicious(&request),
+            known => known,
+        };
+        let joined = match suspicious {
             Some(reason) => Err(reason),
             None => self.join(&request, now),
         };
@@ -252,6 +274,22 @@ impl Client {
         Some(format!(
             "parameter {index} of the server's model is not finite"
         ))
+    }
+
+    /// Why the guard does not let the model be trained.
+    fn suspicious(&mut self, request: &TrainRequest) -> Option<String> {
+        let guard = self.guard.as_ref()?;
+        if guard.mode() == GuardMode::Off {
+            return None;
+        }
+        let found = guard.inspect(&request.global);
+        let jump = self.pace.see(request.round, &request.global);
+        let refusing = found.iter().find(|finding| finding.rule.refuses());
+        let reason = refusing
+            .filter(|_| guard.mode() == GuardMode::Refuse)
+            .map(|finding| format!("the guard does not let this model be trained: {finding}"));
+        self.findings.extend(found.iter().cloned().chain(jump));
+        reason
     }
 
     /// Takes the result of a [`TrainJob`]; `None` if a newer round has replaced it meanwhile. A client that masks its updates

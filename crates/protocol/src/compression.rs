@@ -125,6 +125,34 @@ impl Compact {
         }
     }
 
+    /// How it travels.
+    pub fn coding(&self) -> Coding {
+        self.coding
+    }
+
+    /// The places that were sent, ascending; `None` where all were.
+    pub fn places(&self) -> Option<Vec<u32>> {
+        (self.coding == Coding::TopK).then(|| {
+            let pairs = self.bytes.as_chunks::<PAIR>().0.iter();
+            pairs.map(|pair| unpack(pair).0).collect()
+        })
+    }
+
+    /// The distance of two neighbouring values in each block of [`Self::BLOCK`] coordinates, where there is one: no coordinate is
+    /// further than that from what the client had. Empty but for [`Coding::Int8`].
+    pub fn steps(&self) -> Vec<f32> {
+        if self.coding != Coding::Int8 {
+            return Vec::new();
+        }
+        let blocks = self.bytes.chunks(4 + BLOCK);
+        blocks
+            .filter_map(|block| Some(f32::from_le_bytes(*block.first_chunk::<4>()?)))
+            .collect()
+    }
+
+    /// Coordinates that share a step under [`Coding::Int8`].
+    pub const BLOCK: usize = BLOCK;
+
     /// Coordinates of the update.
     pub fn len(&self) -> usize {
         self.len as usize

@@ -40,8 +40,10 @@
 //! # Ok::<(), ProtocolError>(())
 //! ```
 
+pub mod guard;
 pub mod message;
 pub mod sum;
+pub mod transcript;
 
 mod aggregation;
 mod client;

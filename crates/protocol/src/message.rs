@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::compression::Compact;
 use crate::config::TrainPlan;
 
-mod wire;
+pub(crate) mod wire;
 
 use wire::{
     FRAME, PLAN, cut, header, open, optional_len, put_bytes, put_optional, put_plan, put_vector,

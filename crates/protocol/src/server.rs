@@ -3,6 +3,7 @@
 mod conclude;
 mod event;
 mod private;
+mod recording;
 mod round;
 mod secure;
 
@@ -30,6 +31,7 @@ use crate::sum::{ExactSum, MAX_WEIGHT, Unfit};
 pub use event::{ClientVerdict, MaskedReport, RoundReport, ServerEvent, ServerOutput};
 use private::PrivateMean;
 pub(crate) use private::PrivateSum;
+use recording::Recording;
 use round::{Member, Round};
 pub(crate) use secure::SecureRound;
 
@@ -81,6 +83,7 @@ pub struct Server {
     roster: BTreeMap<ClientId, u32>,
     round: u32,
     current: Option<Round>,
+    recording: Option<Box<Recording>>,
     output: VecDeque<ServerOutput>,
     bytes_up: u64,
     bytes_down: u64,
@@ -116,6 +119,7 @@ impl Server {
             roster: BTreeMap::new(),
             round: 0,
             current: None,
+            recording: None,
             output: VecDeque::new(),
             bytes_up: 0,
             bytes_down: 0,
@@ -296,13 +300,18 @@ impl Server {
             self.conclude(now, |_, _| Err(reason));
             return Ok(());
         }
-        let message = ServerMessage::Train(TrainRequest {
+        let request = TrainRequest {
             round: self.round,
             layout: self.layout,
             plan: self.settings.train.plan(self.round),
             global: Arc::clone(&self.global),
             secure,
-        });
+        };
+        self.recording = self
+            .recording
+            .take()
+            .and_then(|armed| armed.begin(&request));
+        let message = ServerMessage::Train(request);
         for client in cohort.members {
             self.send(client, message.clone());
         }
@@ -321,6 +330,7 @@ impl Server {
     pub fn receive_bytes(&mut self, from: ClientId, bytes: &[u8], now: Duration) {
         self.tick(now);
         self.bytes_up += bytes.len() as u64;
+        self.hear(from, || bytes.to_vec());
         match ClientMessage::decode(bytes, self.global.len()) {
             Ok(message) => self.take(from, message, now),
             Err(error) => self.refuse_member(from, error.into(), now),
@@ -331,6 +341,7 @@ impl Server {
     pub fn receive(&mut self, from: ClientId, message: ClientMessage, now: Duration) {
         self.tick(now);
         self.bytes_up += message.encoded_len() as u64;
+        self.hear(from, || message.encode());
         self.take(from, message, now);
     }
 
@@ -475,6 +486,7 @@ impl Server {
             return self.refuse_member(from, refusal, now);
         }
         round.resolve(from, Member::Accepted { weight, loss });
+        self.keep(from, true);
         self.event(ServerEvent::Accepted {
             round: self.round,
             client: from,
@@ -500,6 +512,7 @@ impl Server {
         if let Some(round) = &mut self.current
             && (round.resolve(client, Member::Refused) || round.replies.secure().is_some())
         {
+            self.keep(client, false);
             self.lose_in_session(client);
             self.settle(now);
         }

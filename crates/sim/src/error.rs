@@ -58,6 +58,9 @@ pub enum SimError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A transcript could not be kept.
+    #[error(transparent)]
+    Transcript(#[from] cloister_host::TranscriptFileError),
     /// A file could not be written or read.
     #[error("{path}: {source}")]
     Io {

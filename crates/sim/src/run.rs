@@ -13,6 +13,7 @@ use std::time::Duration;
 use cloister_host::{Checkpoint, Ending, Spending, headline};
 use cloister_nn::metrics::Evaluation;
 use cloister_privacy::Mark;
+use cloister_protocol::guard::Guard;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
 use cloister_protocol::{
     Client, ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
@@ -159,6 +160,7 @@ impl<'a> Run<'a> {
         let mut server = Server::new(settings, layout, global, federation.streams)?;
         server.use_threads(options.threads);
         let mut clients = Vec::with_capacity(federation.clients());
+        let guard = Guard::new(experiment.guard, federation.model.layout());
         for (place, share) in federation.partition.clients.iter().enumerate() {
             let examples = share.rows.len() as u64;
             server.enroll(ClientId(place as u32), examples)?;
@@ -166,6 +168,7 @@ impl<'a> Run<'a> {
             if let Some(communication) = &experiment.communication {
                 client.use_communication(communication.clone());
             }
+            client.use_guard(guard.clone());
             if let Some(keys) = &keys {
                 keys.equip(place, &mut client);
             }
@@ -277,6 +280,7 @@ impl<'a> Run<'a> {
         }
         self.rows = RunRecord::read(&self.options.folder)?.rounds;
         let done = self.server.round();
+        cloister_host::drop_transcripts(&self.options.folder, done)?;
         let message = format!("continued after round {done}");
         self.pending
             .push(Event::new(done, event_kind::RESUMED, message));
@@ -320,6 +324,9 @@ impl<'a> Run<'a> {
         let watch = Stopwatch::start();
         let before = Arc::clone(self.server.global());
         self.commit_round()?;
+        if cloister_host::records(&self.federation.experiment, self.server.round() + 1) {
+            self.server.record_next();
+        }
         self.server.begin_round(self.virtual_now)?;
         let schedule = self.schedule();
         self.commit_trainings(&schedule)?;
@@ -342,6 +349,7 @@ impl<'a> Run<'a> {
             let after = self.server.global();
             attackers.adversary.observe(report.round, &before, after);
         }
+        self.keep_transcript()?;
         let evaluation = self.evaluate(report.round);
         let mut row = self.row(&report, &schedule, evaluation.as_ref());
         row.seconds = watch.elapsed().as_secs_f64();
@@ -390,6 +398,19 @@ impl<'a> Run<'a> {
         let update = self.federation.train_root(round, self.server.global());
         let update = update.map_err(|error| SimError::Root(error.to_string()))?;
         self.server.trust(update.values);
+        Ok(())
+    }
+
+    /// Keeps the transcript of the round that has ended, if it was recorded: before its row, so that no round has one without it.
+    fn keep_transcript(&mut self) -> Result<(), SimError> {
+        let federation = self.federation;
+        if let Some(transcript) = self
+            .server
+            .take_transcript(|client| federation.name(client))
+        {
+            let event = cloister_host::write_transcript(&self.options.folder, &transcript)?;
+            self.pending.push(event);
+        }
         Ok(())
     }
 

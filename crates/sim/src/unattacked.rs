@@ -44,6 +44,7 @@ pub(crate) fn experiment(experiment: &Experiment) -> Option<Experiment> {
         .filter(|attack| attack.unattacked)?;
     let mut twin = experiment.clone();
     twin.attack = None;
+    twin.record = None;
     twin.baselines.clear();
     twin.sweep = None;
     Some(twin)

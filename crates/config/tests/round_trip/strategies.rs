@@ -4,6 +4,8 @@ use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
 use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
 use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
 use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
+use cloister_protocol::guard::{GuardConfig, GuardMode};
+use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
     Coding, CommunicationConfig, FederationConfig, LocalOptimizer, Sampling, ServerConfig,
     ServerOptimizerKind, TrainConfig,
@@ -486,6 +488,11 @@ fn communication() -> impl Strategy<Value = CommunicationConfig> {
     (coding, 0.001..1.0_f64).prop_map(|(update, keep)| CommunicationConfig { update, keep })
 }
 
+fn record() -> impl Strategy<Value = RecordConfig> {
+    let rounds = prop::collection::vec(1u32..100, 0..4);
+    (rounds, option::of(1u32..9)).prop_map(|(rounds, every)| RecordConfig { rounds, every })
+}
+
 fn secure_aggregation() -> impl Strategy<Value = SecureAggregationConfig> {
     let numbers = (0.0..0.5_f64, 0.0..0.5_f64, 3u32..20, 1u32..5);
     let range = option::of(0.01_f32..100.0);
@@ -537,6 +544,8 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
         (
             option::of(secure_aggregation()),
             option::of(communication()),
+            option::of(record()),
+            select(vec![GuardMode::Refuse, GuardMode::Warn, GuardMode::Off]),
         ),
         (1u32..=u32::MAX, any::<bool>()),
     );
@@ -558,7 +567,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 aggregation,
                 attack,
                 privacy,
-                (secure_aggregation, communication),
+                (secure_aggregation, communication, record, guard),
                 evaluate,
             ),
             (data, federation, model, train, server, faults, sweep),
@@ -576,6 +585,8 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 privacy,
                 secure_aggregation,
                 communication,
+                guard: GuardConfig { mode: guard },
+                record,
                 attack,
                 faults,
                 evaluate: Evaluate {
@@ -584,6 +595,10 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 },
                 sweep,
             };
+            // Rounds that are recorded must be there.
+            if experiment.check().is_err() {
+                experiment.record = None;
+            }
             // Not every mechanism goes with every rule and cohort, nor does every secure sum.
             if experiment.check().is_err() {
                 experiment.secure_aggregation = None;

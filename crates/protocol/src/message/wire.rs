@@ -31,7 +31,7 @@ pub(super) fn digest(body: &[u8]) -> [u8; DIGEST] {
     short
 }
 
-pub(super) fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
+pub(crate) fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
     // Layouts stay far below 2^32 parameters; a longer one could not be decoded and is caught by its length there.
     out.extend((values.len() as u32).to_le_bytes());
     for value in values {
@@ -40,7 +40,7 @@ pub(super) fn put_vector(out: &mut Vec<u8>, values: &[f32]) {
 }
 
 /// Bytes with their count before them.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as u32).to_le_bytes());
     out.extend(bytes);
 }
@@ -79,7 +79,7 @@ pub(super) fn put_plan(out: &mut Vec<u8>, plan: &TrainPlan) {
     }
 }
 
-pub(super) fn cut(reason: &str) -> &str {
+pub(crate) fn cut(reason: &str) -> &str {
     let end = (0..=reason.len().min(MOST_REASON))
         .rev()
         .find(|end| reason.is_char_boundary(*end))
@@ -110,13 +110,28 @@ pub(super) fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), DecodeError> {
     Ok((kind, reader))
 }
 
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn take(
+    /// Reads `bytes` from their beginning.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, offset: 0 }
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.offset)
+    }
+
+    /// Where it stands.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    pub(crate) fn take(
         &mut self,
         what: &'static str,
         needed: usize,
@@ -147,7 +162,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn array<const N: usize>(
+    pub(crate) fn array<const N: usize>(
         &mut self,
         what: &'static str,
     ) -> Result<[u8; N], DecodeError> {
@@ -176,12 +191,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes after their count.
-    pub(super) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let count = self.u32(what)? as usize;
         self.take(what, count)
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
@@ -243,7 +258,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn vector(
+    pub(crate) fn vector(
         &mut self,
         what: &'static str,
         most: usize,
@@ -256,7 +271,7 @@ impl<'a> Reader<'a> {
         Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
     }
 
-    pub(super) fn text(&mut self, what: &'static str) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self, what: &'static str) -> Result<String, DecodeError> {
         let offset = self.offset;
         let len = u16::from_le_bytes(self.array(what)?);
         if usize::from(len) > MOST_REASON {
@@ -279,7 +294,7 @@ impl<'a> Reader<'a> {
         Ok(text.to_owned())
     }
 
-    pub(super) fn end<T>(self, message: T) -> Result<T, DecodeError> {
+    pub(crate) fn end<T>(self, message: T) -> Result<T, DecodeError> {
         match self.bytes.len() - self.offset {
             0 => Ok(message),
             more => Err(DecodeError::Trailing(more)),

@@ -1,5 +1,6 @@
 //! The end of a round: from the replies to the next global model.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::private::PrivateMean;
@@ -55,6 +56,9 @@ impl Server {
         if self.settings.privacy.is_some() {
             // Mean losses are made of the same examples, and have no noise.
             report.train_loss = None;
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.after = Some(Arc::clone(&self.global));
         }
         report.bytes_up = std::mem::take(&mut self.bytes_up);
         report.bytes_down = std::mem::take(&mut self.bytes_down);

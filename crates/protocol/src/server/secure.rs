@@ -14,6 +14,7 @@ use crate::error::{ClientId, ProtocolError, Refusal};
 use crate::message::ServerMessage;
 use crate::secure::{self, SecurePlan};
 use crate::streams::Purpose;
+use crate::transcript::Summed;
 
 /// The secure sum of the round in progress.
 #[derive(Debug)]
@@ -69,6 +70,18 @@ impl Unmasked {
             }
         }
         sum.into_iter().map(|value| value as f32).collect()
+    }
+
+    /// The sums, for a transcript.
+    fn recorded(&self) -> Vec<Summed> {
+        let buckets = self.buckets.iter();
+        buckets
+            .map(|(clients, mean)| Summed {
+                clients: clients.clone(),
+                weight: mean.weight,
+                mean: mean.update.clone(),
+            })
+            .collect()
     }
 
     /// What the report says of the sums.
@@ -284,6 +297,7 @@ impl Server {
                     let (weight, loss) = (1, None);
                     round.resolve(client, Member::Accepted { weight, loss });
                 }
+                self.keep(client, true);
                 self.event(ServerEvent::Accepted {
                     round: number,
                     client,
@@ -309,6 +323,9 @@ impl Server {
         trusted: Option<Vec<f32>>,
     ) -> Result<Aggregate, String> {
         let unmasked = self.unmasked(&secure)?;
+        if let Some(recording) = &mut self.recording {
+            recording.sums = unmasked.recorded();
+        }
         self.enough(secure.count())?;
         let kept = RowVerdict {
             kept: true,

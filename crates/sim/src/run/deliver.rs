@@ -47,8 +47,8 @@ impl Run<'_> {
     pub(super) fn schedule(&mut self) -> Schedule {
         let calls = self.drain();
         let mut schedule = Schedule::default();
-        let mut first = Vec::new();
-        for (client, job) in self.called(calls) {
+        let (jobs, mut first) = self.called(calls);
+        for (client, job) in jobs {
             let examples = self.federation.rows(client).len();
             let fate = faults::fate(
                 &self.federation.experiment.faults,
@@ -103,13 +103,15 @@ impl Run<'_> {
         schedule
     }
 
-    /// The members' jobs, in the order of the calls; members of a secure sum make their keys side by side.
+    /// The members' jobs, in the order of the calls, and the answers of those that do not train; members of a secure sum make
+    /// their keys side by side.
     fn called(
-        &self,
+        &mut self,
         calls: impl IntoIterator<Item = (ClientId, ServerMessage)>,
-    ) -> Vec<(ClientId, TrainJob)> {
+    ) -> (Vec<(ClientId, TrainJob)>, Vec<(ClientId, ClientMessage)>) {
         let calls: Vec<(ClientId, ServerMessage)> = calls.into_iter().collect();
         let mut jobs = Vec::with_capacity(calls.len());
+        let mut answers = Vec::new();
         let threads = match self.keys {
             Some(_) => self.options.threads,
             None => 1,
@@ -121,13 +123,22 @@ impl Run<'_> {
                 lock(&self.clients[client.0 as usize]).receive(message.clone(), self.virtual_now)
             },
             |(client, _), action| {
-                if let ClientAction::Train(job) = action {
-                    jobs.push((*client, job));
+                match action {
+                    ClientAction::Train(job) => jobs.push((*client, job)),
+                    ClientAction::Send(message) => answers.push((*client, message)),
+                    _ => {}
                 }
                 ControlFlow::Continue(())
             },
         );
-        jobs
+        for (client, _) in &calls {
+            let findings = lock(&self.clients[client.0 as usize]).take_findings();
+            let (round, name) = (self.server.round(), self.federation.name(*client));
+            let events = findings.iter();
+            let events = events.map(|finding| cloister_host::guard_finding(round, &name, finding));
+            self.pending.extend(events);
+        }
+        (jobs, answers)
     }
 
     fn dropped(&mut self, round: u32, client: ClientId, from: Kind) {
@@ -144,8 +155,9 @@ impl Run<'_> {
     }
 
     /// The first messages of a secure sum, up to the point where masked updates are awaited.
+    /// Where nothing is masked, the refusals of members that do not train.
     fn share_keys(&mut self, first: Vec<(ClientId, ClientMessage)>, schedule: &Schedule) {
-        if self.keys.is_none() {
+        if self.keys.is_none() && first.is_empty() {
             return;
         }
         let now = self.virtual_now;
