@@ -3,8 +3,10 @@
 //! Every chart is drawn at its natural size in CSS pixels and scales down with the page. Colours and strokes are classes
 //! (`s0` to `s7` for series), so that dark mode and print are the style sheet's business.
 
+mod inline;
 mod line;
 mod matrix;
+mod roc;
 mod scale;
 mod shares;
 mod spread;
@@ -13,8 +15,10 @@ use std::fmt::Write;
 
 use crate::format::escaped;
 
+pub(crate) use inline::{Inline, InlineAxis};
 pub(crate) use line::{Axis, LineChart, Series, Unit};
 pub(crate) use matrix::{Cell, MatrixChart, client_grid};
+pub(crate) use roc::{RocChart, RocCurve};
 pub(crate) use shares::{Group, Row, ShareGrid};
 pub(crate) use spread::{DotRows, Histogram, Reference};
 

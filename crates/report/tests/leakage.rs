@@ -216,7 +216,7 @@ fn thresholds_say_what_fails_and_why() {
         "what is no number passes no threshold"
     );
     assert!(
-        failures[1].contains("at least 1.31, claimed is 2.00"),
+        failures[1].contains("at least 1.31, claimed is 2"),
         "{failures:?}"
     );
 

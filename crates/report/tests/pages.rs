@@ -237,7 +237,9 @@ fn hostile_text_stays_text() {
 #[test]
 fn the_page_forbids_itself_scripts_and_fetches() {
     let page = html::run_page(&record("a", "", 1, &[0.5])).unwrap();
-    assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));
+    assert!(
+        page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"")
+    );
     assert_inert(&page);
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Section {
     pub(super) bullets: Vec<String>,
     /// A legend for all figures.
     pub(super) keys: Vec<Key>,
+    pub(super) judged: Vec<Judged>,
+    pub(super) strips: Vec<Strip>,
     pub(super) figures: Vec<Figure>,
     /// Figures one below the other instead of two in a row.
     pub(super) wide: bool,
@@ -61,6 +63,62 @@ pub(super) struct Badge {
     pub(super) class: &'static str,
     pub(super) sign: &'static str,
     pub(super) text: String,
+}
+
+/// A verdict in small type, for the cells of a table.
+#[derive(Clone, Copy)]
+pub(super) struct Chip {
+    /// `good`, `fair`, `bad` or `mute`.
+    pub(super) class: &'static str,
+    pub(super) sign: &'static str,
+    pub(super) text: &'static str,
+}
+
+/// A table of verdicts: words, a verdict, a small picture, figures.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) title: String,
+    pub(super) words: Vec<&'static str>,
+    /// Head of the pictures, and the labels of their axis.
+    pub(super) picture: (&'static str, String),
+    pub(super) figures: Vec<&'static str>,
+    pub(super) groups: Vec<JudgedGroup>,
+    pub(super) note: String,
+}
+
+/// Rows below a common heading, which may be empty.
+#[derive(Default)]
+pub(super) struct JudgedGroup {
+    pub(super) title: String,
+    pub(super) rows: Vec<JudgedRow>,
+}
+
+pub(super) struct JudgedRow {
+    /// Words with a remark each.
+    pub(super) words: Vec<(String, String)>,
+    pub(super) chip: Chip,
+    /// Markup by `chart`.
+    pub(super) picture: String,
+    pub(super) figures: Vec<String>,
+    /// Whether it is one of those that count.
+    pub(super) strong: bool,
+}
+
+/// A picture whose columns are named.
+pub(super) struct Strip {
+    pub(super) heading: String,
+    pub(super) over: String,
+    /// Names of its columns, all equally wide.
+    pub(super) panels: Vec<String>,
+    /// A PNG in base64.
+    pub(super) data: String,
+    /// On the screen, in CSS pixels.
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) alt: String,
+    /// What is seen on it.
+    pub(super) captions: Vec<(Chip, String)>,
+    pub(super) note: String,
 }
 
 /// Points below a heading of their own.
@@ -103,6 +161,29 @@ pub(super) struct Table {
 /// Owned strings from literals.
 pub(super) fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
     texts.map(str::to_owned).to_vec()
+}
+
+impl Judged {
+    /// Columns of the table.
+    pub(super) fn columns(&self) -> usize {
+        self.words.len() + 2 + self.figures.len()
+    }
+
+    /// Leaves out the figures that no row has.
+    pub(super) fn drop_empty_columns(&mut self) {
+        let rows = |groups: &[JudgedGroup], column: usize| {
+            let empty = |row: &JudgedRow| row.figures.get(column).is_none_or(String::is_empty);
+            groups.iter().all(|group| group.rows.iter().all(empty))
+        };
+        for column in (0..self.figures.len()).rev() {
+            if rows(&self.groups, column) {
+                self.figures.remove(column);
+                for row in self.groups.iter_mut().flat_map(|group| &mut group.rows) {
+                    row.figures.remove(column);
+                }
+            }
+        }
+    }
 }
 
 impl Table {

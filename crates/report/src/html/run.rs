@@ -1,7 +1,7 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
 use super::page::{List, Page, Section, Table, Tile, strings};
-use super::{attack, clients, curves, kept, privacy, wire};
+use super::{attack, clients, curves, kept, leakage, privacy, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -9,9 +9,9 @@ pub(super) const CENTRALISED: &str = "centralised";
 pub(super) const LOCAL: &str = "local";
 
 pub(super) fn page(record: &RunRecord) -> Page {
+    let leaks = record.leakage.as_ref().map(leakage::sections);
+    let first = [Some(trust(record)), privacy::section(record)];
     let sections = [
-        Some(trust(record)),
-        privacy::section(record),
         attack::section(record),
         kept::section(record),
         curves::section(record),
@@ -31,7 +31,10 @@ pub(super) fn page(record: &RunRecord) -> Page {
         lead: lead(record),
         warnings: warnings(record),
         tiles: tiles(record),
-        sections: sections.into_iter().flatten().collect(),
+        sections: (first.into_iter().flatten())
+            .chain(leaks.into_iter().flatten())
+            .chain(sections.into_iter().flatten())
+            .collect(),
         footer: "This page is self-contained: it runs no scripts and fetches nothing. Its figures are those of the \
                  files in the run folder."
             .to_owned(),
@@ -225,6 +228,12 @@ fn tiles(record: &RunRecord) -> Vec<Tile> {
         tiles.extend(gap_tiles(summary));
         tiles.push(privacy::tile(summary.privacy.as_ref()));
     }
+    tiles.extend(
+        record
+            .leakage
+            .as_ref()
+            .map(|leakage| leakage::tile(&leakage.report)),
+    );
     tiles.extend(wire_tiles(record));
     tiles
 }

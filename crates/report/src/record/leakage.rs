@@ -17,7 +17,9 @@ use serde_json::Value;
 
 use super::number;
 
+pub(crate) use file::png_size;
 pub use file::{Leakage, write_picture};
+pub(crate) use judge::rounded_down;
 pub use judge::{Conclusion, Thresholds};
 
 /// The `format` of the reports that this crate writes, and the latest that it reads.

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// For the report of a run, which carries its style in itself, and no script.
-pub(super) const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                                        frame-ancestors 'none'";
+/// For the report of a run, which carries its style and its pictures in itself, and no script.
+pub(super) const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; \
+                                        form-action 'none'; frame-ancestors 'none'";
 
 const FIELDS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

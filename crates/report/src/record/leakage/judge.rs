@@ -89,6 +89,98 @@ impl LeakageReport {
         }
     }
 
+    /// The conclusion as a line for people. Nothing in it says that a run is safe.
+    pub fn verdict(&self) -> String {
+        let band = self.worst_inverted().map_or_else(String::new, |row| {
+            let what = if row.columns.is_empty() { "images" } else { "rows" };
+            let how = if row.band == Band::Partial { "in part " } else { "" };
+            format!(
+                "{what} of {} could be reconstructed {how}from what the attacker sees ({}; {}{}; round {})",
+                self.subject.dataset,
+                row.threat,
+                row.attack,
+                row.adaptive_to.as_ref().map_or_else(String::new, |to| format!(", knowing {to}")),
+                row.round
+            )
+        });
+        let members = self.members_told();
+        match self.conclusion() {
+            Conclusion::ClaimBroken => format!("Claim broken: {}", self.broken_claim()),
+            Conclusion::Exact => format!("Exact: {}", joined(&band, members)),
+            Conclusion::Recognisable => format!("Recognisable: {}", joined(&band, members)),
+            Conclusion::Partial => format!("Partial: {band}"),
+            Conclusion::Members => {
+                let members = members.unwrap_or_default();
+                match self.worst_band() {
+                    Band::Partial => format!("Members leak: {members}; and {band}"),
+                    _ => format!("Members leak: {members}"),
+                }
+            }
+            Conclusion::Inconclusive => {
+                "Inconclusive: nothing was found, by attacks that did not all pass their own checks"
+                    .to_owned()
+            }
+            Conclusion::NoneFound => {
+                let inverted = self.inverted().any(|row| row.band == Band::NoneFound);
+                let inferred = self
+                    .inferred()
+                    .any(|row| row.verdict == MembershipVerdict::NoneFound);
+                let none = match (inverted, inferred) {
+                    (true, true) => "no example was reconstructed and no member told from others",
+                    (true, false) => "no example was reconstructed",
+                    _ => "no member was told from others",
+                };
+                format!("None found by this suite: {none}, by the attacks that ran")
+            }
+            Conclusion::NotAttacked => "Not attacked: no attack ran on the run itself".to_owned(),
+        }
+    }
+
+    fn members_told(&self) -> Option<String> {
+        let row = self
+            .worst_inferred()
+            .filter(|row| row.verdict >= MembershipVerdict::Leaks)?;
+        Some(format!(
+            "training examples could be told from others ({} on {}; AUC {:.3})",
+            row.attack, row.target, row.auc.value
+        ))
+    }
+
+    fn broken_claim(&self) -> String {
+        match self.audits.iter().find(|row| !row.passed) {
+            Some(row) => format!(
+                "an audit ({}) measured an epsilon of at least {}, the run claims {}",
+                row.method,
+                row.lower_bound
+                    .map_or_else(|| "nothing".to_owned(), rounded_down),
+                row.claim
+                    .map_or_else(|| "none".to_owned(), cloister_privacy::rounded_up)
+            ),
+            None => {
+                let row = self.worst_inferred();
+                let attack = row.map_or("an attack", |row| row.attack.as_str());
+                format!("{attack} finds more members than the claimed epsilon allows")
+            }
+        }
+    }
+
+    /// The row about the run itself of the worst band, and of these the one with the largest gain.
+    pub(crate) fn worst_inverted(&self) -> Option<&InversionRow> {
+        let key = |row: &InversionRow| (row.band, ordered(row.gain.worst));
+        self.inverted().max_by(|a, b| {
+            let ((a, a_gain), (b, b_gain)) = (key(a), key(b));
+            a.cmp(&b).then(a_gain.total_cmp(&b_gain))
+        })
+    }
+
+    /// The same for memberships, by their AUC.
+    pub(crate) fn worst_inferred(&self) -> Option<&MembershipRow> {
+        self.inferred().max_by(|a, b| {
+            let by_auc = ordered(a.auc.value).total_cmp(&ordered(b.auc.value));
+            a.verdict.cmp(&b.verdict).then(by_auc)
+        })
+    }
+
     /// Whether a check that the rows rest on did not hold.
     pub(crate) fn doubtful(&self) -> bool {
         let failed = self.inverted().any(|row| row.band == Band::AttackFailed);
@@ -120,13 +212,15 @@ impl LeakageReport {
             failures.extend(membership_failures(row, thresholds));
         }
         for row in self.audits.iter().filter(|row| !row.passed) {
-            let number =
-                |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value:.2}"));
+            let bound = row
+                .lower_bound
+                .map_or_else(|| "none".to_owned(), rounded_down);
+            let claim = row
+                .claim
+                .map_or_else(|| "none".to_owned(), cloister_privacy::rounded_up);
             failures.push(format!(
-                "audit {}: epsilon is at least {}, claimed is {}",
-                row.method,
-                number(row.lower_bound),
-                number(row.claim)
+                "audit {}: epsilon is at least {bound}, claimed is {claim}",
+                row.method
             ));
         }
         failures
@@ -158,6 +252,31 @@ impl LeakageReport {
     /// Membership inferences on the run itself.
     pub(crate) fn inferred(&self) -> impl Iterator<Item = &MembershipRow> {
         self.memberships.iter().filter(|row| !row.what_if)
+    }
+}
+
+/// NaN below everything.
+fn ordered(value: f64) -> f64 {
+    if value.is_nan() {
+        f64::NEG_INFINITY
+    } else {
+        value
+    }
+}
+
+fn joined(one: &str, other: Option<String>) -> String {
+    match other {
+        Some(other) => format!("{one}; and {other}"),
+        None => one.to_owned(),
+    }
+}
+
+/// A lower bound with two digits after the point, never more than it is.
+pub(crate) fn rounded_down(value: f64) -> String {
+    if value.is_finite() {
+        format!("{:.2}", (value * 100.0).floor() / 100.0)
+    } else {
+        crate::format::plain(value)
     }
 }
 
