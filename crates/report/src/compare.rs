@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub(crate) use pivot::{Measure, Pivot, Place};
-pub(crate) use table::Column;
+pub(crate) use table::{Column, drawn};
 
 use crate::record::{
     HeadlineMetric, RecordError, RoundRow, RunRecord, SweepRecord, SweepResult, SweepStatus,

@@ -10,8 +10,9 @@ mod leaky;
 use std::fs;
 use std::path::Path;
 
+use cloister_report::html;
 use cloister_report::record::leakage::*;
-use cloister_report::record::{RecordError, RunRecord, file_name};
+use cloister_report::record::{RecordError, RunRecord, Summary, file_name};
 
 fn write(folder: &Path, report: &LeakageReport) {
     for (name, bytes) in leaky::pictures() {
@@ -233,4 +234,236 @@ fn thresholds_say_what_fails_and_why() {
             })
             .is_empty()
     );
+}
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=https://x.example/y>\n\u{1b}[31m";
+
+fn fixture() -> Leakage {
+    Leakage {
+        report: leaky::report(),
+        pictures: leaky::pictures(),
+    }
+}
+
+#[test]
+fn the_page_begins_with_the_verdict_and_has_all_parts() {
+    let page = html::leakage_page(&fixture()).unwrap();
+    let badge = page.find("class=\"badge bad\"").unwrap();
+    assert!(badge < page.find("class=\"tiles\"").unwrap());
+    for wanted in [
+        "Recognisable: images of digits could be reconstructed from what the attacker sees",
+        "this run",
+        "adaptive: knows precode",
+        "attack failed",
+        "not run",
+        "1 of 5\u{a0}self-tests failed",
+        "leaks strongly",
+        "within the claim",
+        "not\u{a0}noticed",
+        "unrolled FedAvg",
+        "none found by this suite",
+        "blood pressure",
+        "whisker",
+        "class=\"ceiling\"",
+        "0.1 % false alarms need 10,000 non-members, there are 1,000",
+    ] {
+        assert!(page.contains(wanted), "{wanted}");
+    }
+    for absent in ["NaN", "is safe", "are safe", "<script", "http:", "https:"] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    // Each picture once, though two rows share one.
+    assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 4);
+    // Two charts of objectives and two of memberships have the first colour, each with its key.
+    assert_eq!(page.matches("class=\"curve s0\" d=").count(), 8);
+}
+
+#[test]
+fn a_run_page_has_the_same_sections_and_a_tile() {
+    let record = RunRecord {
+        leakage: Some(fixture()),
+        summary: Some(Summary::default()),
+        ..RunRecord::default()
+    };
+    let page = html::run_page(&record).unwrap();
+    assert!(
+        page.contains("<h2>What leaks</h2>") && page.contains("<dt>Leakage</dt><dd>recognisable")
+    );
+    let without = RunRecord {
+        leakage: None,
+        ..record
+    };
+    assert!(
+        !html::run_page(&without)
+            .unwrap()
+            .contains("<h2>What leaks</h2>")
+    );
+}
+
+#[test]
+fn verdicts_are_in_plain_words_and_none_says_safe() {
+    let mut report = leaky::report();
+    let mut verdicts = vec![report.verdict()];
+    report
+        .inversions
+        .retain(|row| row.what_if || row.band == Band::Partial);
+    verdicts.push(report.verdict());
+    report.memberships.retain(|row| row.what_if);
+    verdicts.push(report.verdict());
+    report.inversions.retain(|row| row.what_if);
+    verdicts.push(report.verdict());
+    report.self_tests.clear();
+    verdicts.push(report.verdict());
+    report.memberships[0].what_if = false;
+    verdicts.push(report.verdict());
+    report.memberships[0].verdict = MembershipVerdict::AboveCeiling;
+    verdicts.push(report.verdict());
+    report.audits[1] = AuditRow {
+        passed: false,
+        lower_bound: Some(2.399),
+        ..report.audits[1].clone()
+    };
+    verdicts.push(report.verdict());
+    let beginnings = [
+        "Recognisable: images of digits could be reconstructed from what the attacker sees (server, one update; inverting-gradients, knowing precode; round 1); and training examples could be told from others (lira-offline on final model; AUC 0.641)",
+        "Members leak: training examples could be told from others (lira-offline on final model; AUC 0.641); and images of digits could be reconstructed in part",
+        "Partial: images of digits could be reconstructed in part from",
+        "Inconclusive: nothing was found, by attacks that did not all pass",
+        "Not attacked: no attack ran on the run itself",
+        "None found by this suite: no member was told from others",
+        "Claim broken: rmia finds more members than the claimed epsilon allows",
+        "Claim broken: an audit (one-run, f-DP) measured an epsilon of at least 2.39, the run claims 2",
+    ];
+    for (verdict, beginning) in verdicts.iter().zip(beginnings) {
+        assert!(verdict.starts_with(beginning), "{verdict}\nnot {beginning}");
+        assert!(!verdict.contains("safe"));
+    }
+}
+
+/// All texts of a report replaced, wherever they are.
+fn hostile(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    const NUMBERS: [&str; 3] = ["NaN", "inf", "-inf"];
+    match value {
+        Value::String(text) if NUMBERS.contains(&text.as_str()) || text.ends_with(".png") => {}
+        // The words of the enumerations, in kebab case.
+        Value::String(text)
+            if serde_json::from_value::<Band>(Value::from(text.as_str())).is_ok() => {}
+        Value::String(text)
+            if serde_json::from_value::<MembershipVerdict>(Value::from(text.as_str())).is_ok() => {}
+        Value::String(text) => *text = HOSTILE.to_owned(),
+        Value::Array(values) => values.iter_mut().for_each(hostile),
+        Value::Object(fields) => fields.values_mut().for_each(hostile),
+        _ => {}
+    }
+}
+
+#[test]
+fn hostile_texts_are_escaped_everywhere() {
+    let mut value = serde_json::to_value(leaky::report()).unwrap();
+    hostile(&mut value);
+    let report: LeakageReport = serde_json::from_value(value).unwrap();
+    let leakage = Leakage {
+        report,
+        pictures: leaky::pictures(),
+    };
+    let page = html::leakage_page(&leakage).unwrap();
+    assert!(page.matches("&lt;script&gt;").count() + page.matches("&#60;script&#62;").count() > 40);
+    for absent in ["<script", "<img src=http", "\u{1b}"] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    let text = leakage.report.text();
+    assert!(text.contains("alert(1)") && !text.contains('\u{1b}'));
+    let csv = leakage.report.csv().unwrap();
+    let rows = csv::Reader::from_reader(csv.as_bytes())
+        .into_records()
+        .map(Result::unwrap)
+        .count();
+    assert_eq!(rows, 12 + 5 + 2);
+}
+
+/// All figures replaced by one that is none.
+fn not_a_number(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) if number.is_f64() => *value = Value::from("NaN"),
+        Value::Array(values) => values.iter_mut().for_each(not_a_number),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if name != "settings" {
+                    not_a_number(field);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn empty_reports_and_figures_that_are_no_numbers_make_pages() {
+    let empty = Leakage::default();
+    let page = html::leakage_page(&empty).unwrap();
+    assert!(page.contains("Not attacked") && !page.contains("<h2>Membership"));
+    assert!(empty.report.text().starts_with("Not attacked"));
+    assert_eq!(empty.report.csv().unwrap().lines().count(), 1);
+
+    let mut value = serde_json::to_value(leaky::report()).unwrap();
+    not_a_number(&mut value);
+    let report: LeakageReport = serde_json::from_value(value).unwrap();
+    assert!(report.inversions[0].psnr.worst.is_nan() && report.memberships[0].roc[3][1].is_nan());
+    let page = html::leakage_page(&Leakage {
+        report,
+        pictures: leaky::pictures(),
+    })
+    .unwrap();
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn a_picture_that_is_absent_or_too_large_is_left_out() {
+    let mut leakage = fixture();
+    leakage.pictures.remove("none.png");
+    let mut wide = leaky::png(1, 1, &[0]);
+    wide[16..20].copy_from_slice(&u32::MAX.to_be_bytes());
+    leakage.pictures.insert("dp.png".to_owned(), wide);
+    let page = html::leakage_page(&leakage).unwrap();
+    assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 2);
+}
+
+#[test]
+fn the_text_and_the_csv_say_the_same() {
+    let report = leaky::report();
+    let text = report.text();
+    assert!(text.starts_with("Recognisable: "));
+    let line = text
+        .lines()
+        .find(|line| line.contains("knows precode"))
+        .unwrap();
+    for wanted in [
+        "*",
+        "recognisable",
+        "22.9",
+        "23.2",
+        "13.1",
+        "94.1 %",
+        "349 kB",
+    ] {
+        assert!(line.contains(wanted), "{wanted} in {line}");
+    }
+    let csv = report.csv().unwrap();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let rows: Vec<std::collections::BTreeMap<String, String>> =
+        reader.deserialize().map(Result::unwrap).collect();
+    assert_eq!(
+        (
+            &*rows[1]["adaptive_to"],
+            &*rows[1]["psnr_worst"],
+            &*rows[1]["what_if"]
+        ),
+        ("precode", "23.2", "false")
+    );
+    assert_eq!(rows[3]["psnr_worst"], "inf");
+    let not_run = rows.iter().find(|row| row["verdict"] == "not run").unwrap();
+    assert_eq!(not_run["psnr_worst"], "");
+    assert_eq!(rows.last().unwrap()["epsilon_lower_bound"], "1.31");
 }

@@ -90,12 +90,7 @@ impl RocChart<'_> {
             |point: &&[f64; 2]| shown(**point) && point[0] >= from * 2.0 && point[1] >= from;
         if let Some(&[at, rate]) = self.ceiling.iter().find(inside) {
             let place = (x.at(at) + 9.0, (y.at(rate) + 9.0).max(TOP + 16.0));
-            svg.label(
-                "tick halo",
-                place,
-                "start",
-                "no attack above, if \u{3b5} holds",
-            );
+            svg.label("tick halo", place, "start", "ceiling");
         }
     }
 

@@ -419,7 +419,7 @@ fn pivot_text(pivot: &Pivot<'_>, measure: &Measure) -> String {
 }
 
 /// A table of words, set left, and figures, set right.
-fn drawn(head: Vec<(String, bool)>, rows: Vec<Vec<String>>) -> String {
+pub(crate) fn drawn(head: Vec<(String, bool)>, rows: Vec<Vec<String>>) -> String {
     let aligned = |text: String, words: bool| {
         let side = if words {
             CellAlignment::Left

@@ -292,8 +292,8 @@ fn limits(report: &LeakageReport) -> Section {
 
 fn reading(report: &LeakageReport) -> Vec<String> {
     let mut points = vec![
-        "No row says that anything is safe. \u{201c}None found\u{201d} means: none found by this suite, by these attacks \
-         with these settings."
+        "\u{201c}None found\u{201d} is no promise. It means: none found by this suite, by these attacks with these \
+         settings."
             .to_owned(),
         "Rows marked \u{201c}this run\u{201d} attack what the run itself recorded. The others attack variants of it, for \
          comparison, and have no part in the verdict."

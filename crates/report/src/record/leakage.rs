@@ -9,6 +9,7 @@
 
 mod file;
 mod judge;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -368,7 +369,7 @@ pub struct MembershipRow {
     #[serde(with = "number::points", default)]
     pub roc: Vec<[f64; 2]>,
     /// (false positive rate, largest true positive rate of any attack if the claimed epsilon holds), ascending. Where it is
-    /// empty and the row has an epsilon, the page draws that of epsilon and the subject's delta.
+    /// empty the page draws the two rates below, or else what epsilon and the subject's delta allow.
     #[serde(with = "number::points", default)]
     pub ceiling: Vec<[f64; 2]>,
     /// What it comes to.

@@ -420,8 +420,12 @@ fn memberships() -> Vec<MembershipRow> {
         MembershipRow {
             what_if: true,
             epsilon: Some(3.2811),
-            ceiling_1: Some(0.1213),
-            ceiling_01: Some(0.02561),
+            ceiling: (0..=60)
+                .map(|step| 10f64.powf(-3.0 + f64::from(step) / 20.0))
+                .map(|at| [at, (26.6 * at).min(1.0 - 0.0376 * (1.0 - at))])
+                .collect(),
+            ceiling_1: Some(0.266),
+            ceiling_01: Some(0.0266),
             accuracy: Some(0.871),
             ..membership(
                 "rmia",

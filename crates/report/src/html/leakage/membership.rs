@@ -89,7 +89,7 @@ fn table(rows: &[MembershipRow]) -> Judged {
     };
     table.drop_empty_columns();
     let mut notes = vec![
-        "Found at 1\u{a0}%: share of the members found when 1\u{a0}% of the others are taken for members too, with its \
+        "Scored: members + others. Found at 1\u{a0}%: share of the members found when 1\u{a0}% of the others are taken for members too, with its \
          95\u{a0}% interval. Ceiling: the most that any attack finds if the claimed epsilon holds."
             .to_owned(),
     ];
@@ -131,7 +131,7 @@ fn judged(row: &MembershipRow) -> JudgedRow {
     let number = |value: f64| if ran { figure(value, 3) } else { String::new() };
     let count = |value: u32| format::count(u64::from(value));
     let scored = format!(
-        "{} members, {} others",
+        "{}\u{a0}+\u{a0}{} scored",
         count(row.members),
         count(row.nonmembers)
     );
@@ -280,11 +280,19 @@ fn intervals(row: &MembershipRow) -> Vec<[f64; 4]> {
         .collect()
 }
 
-/// The row's own ceiling, or else that of its epsilon at the run's delta (Kairouz, Oh and Viswanath 2015, theorem 2.1 for
-/// one mechanism): min(e^eps f + delta, 1 - e^-eps (1 - delta - f)).
+/// The row's own ceiling, or the two rates that it states; or else that of its epsilon at the run's delta (Kairouz, Oh and
+/// Viswanath 2015, for one mechanism): min(e^eps f + delta, 1 - e^-eps (1 - delta - f)).
 fn ceiling(row: &MembershipRow, delta: Option<f64>) -> Vec<[f64; 2]> {
     if !row.ceiling.is_empty() {
         return row.ceiling.clone();
+    }
+    let stated = [(0.001, row.ceiling_01), (0.01, row.ceiling_1)];
+    let stated: Vec<[f64; 2]> = stated
+        .into_iter()
+        .filter_map(|(alarms, most)| Some([alarms, most?]))
+        .collect();
+    if !stated.is_empty() {
+        return stated;
     }
     let claim = row
         .epsilon

@@ -14,6 +14,9 @@ use crate::record::{RecordError, file_name, reader};
 const MOST_PICTURE: usize = 4 << 20;
 const MOST_PICTURES: usize = 24 << 20;
 
+/// Widest and highest picture, in pixels: a small file can unfold into a very large one.
+const MOST_SIDE: u32 = 8_192;
+
 /// A leakage report with its pictures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leakage {
@@ -114,7 +117,7 @@ impl LeakageReport {
 ///
 /// # Errors
 ///
-/// [`RecordError::Encode`] for another name, or bytes that are no PNG of at most 4 MiB; [`RecordError::Io`].
+/// [`RecordError::Encode`] for another name, or bytes that are no PNG of at most 4 MiB and 8,192 pixels a side; [`RecordError::Io`].
 pub fn write_picture(folder: &Path, name: &str, png: &[u8]) -> Result<(), RecordError> {
     let refuse = |message: &str| RecordError::Encode {
         file: PathBuf::from(name),
@@ -124,7 +127,7 @@ pub fn write_picture(folder: &Path, name: &str, png: &[u8]) -> Result<(), Record
         return Err(refuse("is no name for a picture"));
     }
     if png_size(png).is_none() || png.len() > MOST_PICTURE {
-        return Err(refuse("is no PNG of at most 4 MiB"));
+        return Err(refuse("is no PNG of at most 4 MiB and 8,192 pixels a side"));
     }
     make_folder(folder)?;
     write_atomic(&folder.join(file_name::LEAKAGE).join(name), png)
@@ -147,10 +150,12 @@ fn is_picture_name(name: &str) -> bool {
     name.len() <= 120 && name.ends_with(".png") && !name.starts_with('.') && name.chars().all(plain)
 }
 
-/// Width and height of a PNG in pixels, by its header; `None` for other bytes.
+/// Width and height of a PNG in pixels, by its header; `None` for other bytes, and for pictures wider or higher than
+/// [`MOST_SIDE`].
 pub(crate) fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let rest = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR")?;
     let number = |at: usize| Some(u32::from_be_bytes(rest.get(at..at + 4)?.try_into().ok()?));
     let size = (number(0)?, number(4)?);
-    (size.0 > 0 && size.1 > 0).then_some(size)
+    let fits = |side: u32| (1..=MOST_SIDE).contains(&side);
+    (fits(size.0) && fits(size.1)).then_some(size)
 }

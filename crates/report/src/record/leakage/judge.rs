@@ -141,8 +141,10 @@ impl LeakageReport {
             .worst_inferred()
             .filter(|row| row.verdict >= MembershipVerdict::Leaks)?;
         Some(format!(
-            "training examples could be told from others ({} on {}; AUC {:.3})",
-            row.attack, row.target, row.auc.value
+            "training examples could be told from others ({} on {}; AUC {})",
+            row.attack,
+            row.target,
+            crate::format::unit_interval(row.auc.value)
         ))
     }
 
