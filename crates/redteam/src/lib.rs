@@ -4,11 +4,14 @@
 //! ([`Adversary::train`], on poisoned data where the attack is one on data), turns what they trained into what they send
 //! ([`Adversary::craft`], with a [`View`] of the round) and remembers what the server made of it
 //! ([`Adversary::observe`]). What an attack may see is [`Knowledge`], and is checked.
+//!
+//! [`inversion`] is the curious server's side: what it can rebuild of a client's examples from one update.
 
 mod adversary;
 mod config;
 mod data;
 mod error;
+pub mod inversion;
 mod memory;
 mod normal;
 mod updates;
