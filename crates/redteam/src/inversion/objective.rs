@@ -142,8 +142,9 @@ impl Target {
         1.0 - both / (own.sqrt() * self.norm).max(f64::MIN_POSITIVE)
     }
 
-    /// The cosine to that vector within half a level of the observed one which is closest to what was made, brought to the
-    /// observed one's scale; it is held fixed in the derivative, as the envelope theorem allows for the nearest point.
+    /// The cosine to that vector within half a level of the observed one which has the largest. It is s times the made one,
+    /// clamped, with the s at which the clamped coordinates' square is s times their product with the made one; by the
+    /// envelope theorem it is held fixed in the derivative.
     fn cosine_within(&self, made: &[f32], direction: &mut [f32]) -> f64 {
         let (mut own, mut both) = (0.0, 0.0);
         for part in &self.parts {
@@ -151,28 +152,53 @@ impl Target {
             own += dot(made, made);
             both += dot(made, &self.observed[part.clone()]);
         }
-        let scale = if own > 0.0 { (both / own) as f32 } else { 0.0 };
-        let nearest = |g: f32, seen: f32| seen + (scale * g - seen).clamp(-self.slack, self.slack);
-        let (mut norm, mut both) = (0.0_f64, 0.0_f64);
-        for part in &self.parts {
-            for (g, seen) in made[part.clone()].iter().zip(&self.observed[part.clone()]) {
-                let near = f64::from(nearest(*g, *seen));
-                norm += near * near;
-                both += near * f64::from(*g);
+        // Of a vector that points away nothing is forgiven.
+        let slack = if both > 0.0 { self.slack } else { 0.0 };
+        let mut scale = if both > 0.0 {
+            self.norm * self.norm / both
+        } else {
+            0.0
+        };
+        let nearest =
+            |scale: f64, g: f32, seen: f32| (scale as f32 * g).clamp(seen - slack, seen + slack);
+        let pairs = || {
+            let parts = self.parts.iter();
+            parts.flat_map(|part| made[part.clone()].iter().zip(&self.observed[part.clone()]))
+        };
+        for _ in 0..SCALINGS {
+            let (mut squares, mut products) = (0.0_f64, 0.0_f64);
+            for (g, seen) in pairs() {
+                let near = nearest(scale, *g, *seen);
+                if near != scale as f32 * g {
+                    squares += f64::from(near) * f64::from(near);
+                    products += f64::from(near) * f64::from(*g);
+                }
+            }
+            if products > 0.0 && both > 0.0 {
+                scale = squares / products;
             }
         }
-        let norm = norm.sqrt();
+        let (mut square, mut both) = (0.0_f64, 0.0_f64);
+        for (g, seen) in pairs() {
+            let near = f64::from(nearest(scale, *g, *seen));
+            square += near * near;
+            both += near * f64::from(*g);
+        }
+        let norm = square.sqrt();
         let (to_observed, to_made) = slopes(own, both, norm);
         for part in &self.parts {
             let (made, observed) = (&made[part.clone()], &self.observed[part.clone()]);
             let direction = &mut direction[part.clone()];
             for ((v, g), seen) in direction.iter_mut().zip(made).zip(observed) {
-                *v = to_observed * nearest(*g, *seen) + to_made * g;
+                *v = to_observed * nearest(scale, *g, *seen) + to_made * g;
             }
         }
         1.0 - both / (own.sqrt() * norm).max(f64::MIN_POSITIVE)
     }
 }
+
+/// Steps towards the scale of the nearest vector; each is exact for the coordinates that are clamped at the time.
+const SCALINGS: usize = 4;
 
 /// The factors of the observed and of the made vector in the derivative of one minus their cosine, from the made one's
 /// square, their product and the observed one's length.

@@ -262,3 +262,6 @@ fn logits_slopes(soft: &[f32], dots: &[f32], outputs: usize, slopes: &mut [f32])
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ mod tests {
                 let value = |by: f32| {
                     let mut moved = inputs.clone();
                     moved[index] += by;
-                    add(variation, &space, &moved, &mut vec![0.0; 48])
+                    add(variation, &space, &moved, &mut [0.0; 48])
                 };
                 let slope = (value(1e-3) - value(-1e-3)) / 2e-3;
                 let got = f64::from(gradient[index]);

@@ -37,12 +37,12 @@ fn gradient(model: &Model, parameters: &[f32], images: &[f32]) -> Vec<f32> {
     gradient
 }
 
-/// How many images come out at 60 dB.
+/// How many images come out at 45 dB.
 fn exact(truth: &[f32], candidates: &[Candidate], space: &InputSpace) -> usize {
     let n = truth.len() / SHAPE.len();
     let (found, _) = most_credible(candidates, n.max(candidates.len()), space);
     let scores = score_images(truth, &space.to_pixels(&found), SHAPE).unwrap();
-    scores.iter().filter(|score| score.psnr >= 60.0).count()
+    scores.iter().filter(|score| score.psnr >= 45.0).count()
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn trap_weights_read_more_of_a_batch_than_fresh_ones() {
     let fresh = model.initial_parameters(&mut rng);
     let mut trapped = fresh.clone();
     let traps = Traps {
-        scale: 0.9,
+        scale: 0.7,
         ..Traps::default()
     };
     plant_traps(&model, &mut trapped, traps, &mut rng).unwrap();
