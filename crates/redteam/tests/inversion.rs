@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     unreachable_pub,
     dead_code,
     reason = "tests"
@@ -15,8 +16,8 @@ use cloister_nn::{InputShape, Model};
 use cloister_protocol::{LocalOptimizer, TrainConfig, TrainPlan};
 use cloister_redteam::inversion::floor::{self, Band};
 use cloister_redteam::inversion::{
-    Attack, Evidence, InputSpace, InversionError, Labels, NotAttackable, Observation, invert,
-    labels,
+    Attack, Evidence, InputSpace, InversionError, Labels, Lbfgs, Method, NotAttackable,
+    Observation, invert, labels,
 };
 use inversion_support::{MNIST_SHAPE, Victim, cosine, digits, model};
 use rand::SeedableRng;
@@ -32,6 +33,7 @@ fn an_undefended_lenet_gives_its_image_away() {
     let victim = Victim::new(lenet, truth.clone(), labels, 7);
     // The label is found as well.
     let mut attack = cosine(400, 1e-6, &[]);
+    attack.method = Method::Lbfgs(Lbfgs::default());
     attack.labels = Labels::Distinct;
     let found = victim.attack(&attack, 1, 7);
     assert_eq!(found.labels, victim.labels);

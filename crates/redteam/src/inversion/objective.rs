@@ -124,22 +124,31 @@ impl Target {
         if self.slack > 0.0 {
             return self.cosine_within(made, direction);
         }
-        let (mut own, mut both) = (0.0, 0.0);
-        for part in &self.parts {
-            let made = &made[part.clone()];
-            own += dot(made, made);
-            both += dot(made, &self.observed[part.clone()]);
+        let squares = self.parts.iter().map(|part| &made[part.clone()]);
+        let own: f64 = squares.map(|made| dot(made, made)).sum();
+        if own <= 0.0 || own.is_nan() {
+            direction.fill(0.0);
+            return 1.0;
         }
-        let (own, both) = (own, both);
-        let (to_observed, to_made) = slopes(own, both, self.norm);
+        // Half the square of the difference of the unit vectors: what one minus the cosine is, without its cancellation.
+        let (to_made, to_observed) = ((1.0 / own.sqrt()) as f32, (1.0 / self.norm) as f32);
+        let mut sum = 0.0;
         for part in &self.parts {
             let (made, observed) = (&made[part.clone()], &self.observed[part.clone()]);
             let direction = &mut direction[part.clone()];
             for ((v, g), seen) in direction.iter_mut().zip(made).zip(observed) {
-                *v = to_observed * seen + to_made * g;
+                *v = to_made * g - to_observed * seen;
+            }
+            sum += 0.5 * dot(direction, direction);
+        }
+        let along = sum as f32 * to_made;
+        for part in &self.parts {
+            let direction = &mut direction[part.clone()];
+            for (v, g) in direction.iter_mut().zip(&made[part.clone()]) {
+                *v = to_made * (*v - along * g);
             }
         }
-        1.0 - both / (own.sqrt() * self.norm).max(f64::MIN_POSITIVE)
+        sum
     }
 
     /// The cosine to that vector within half a level of the observed one which has the largest. It is s times the made one,

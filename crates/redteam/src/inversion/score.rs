@@ -1,7 +1,8 @@
 //! How well a reconstruction shows the truth: the only room that reads the truth.
 //!
 //! Images are scored in pixels, [0, 1], clamped ([`super::InputSpace::to_pixels`]): MSE, PSNR and SSIM of each image with the
-//! one that a Hungarian assignment on pixel MSE gives it, whatever order they came out in.
+//! one that a Hungarian assignment gives it, whatever order they came out in. The assignment is on the pixels' MSE in dB: on
+//! the MSE itself an exact image may be given away to make two bad ones less bad.
 
 use std::ops::Range;
 
@@ -75,7 +76,7 @@ pub fn score_images(
     }
     let mut costs = Vec::with_capacity(n * m);
     for a in truth.chunks_exact(features) {
-        costs.extend(found.chunks_exact(features).map(|b| mse(a, b)));
+        costs.extend(found.chunks_exact(features).map(|b| -psnr(mse(a, b))));
     }
     let score = |(index, found_index): (usize, usize)| {
         let a = &truth[index * features..][..features];
