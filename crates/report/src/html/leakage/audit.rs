@@ -145,7 +145,8 @@ fn judged(row: &AuditRow, axis: &InlineAxis) -> JudgedRow {
             row.lower_bound.map_or_else(String::new, rounded_down),
             number(row.estimate),
             epsilon(row.claim),
-            format::plain(row.delta),
+            // A hyphen that does not end a line.
+            cloister_privacy::rounded_up(row.delta).replace('-', "\u{2011}"),
             format::percent(row.confidence),
             format::count(u64::from(row.canaries)),
             guessed(row.guesses),
