@@ -89,6 +89,7 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     }
     if let Some(attack) = &experiment.attack {
         checks.attack(attack, &experiment.federation);
+        checks.canaries(attack, experiment);
     }
     checks.faults(&experiment.faults);
     checks.timing(&experiment.federation, &experiment.faults);

@@ -158,7 +158,7 @@ impl Experiment {
     pub fn population(&self) -> Option<u32> {
         let clients = self.federation.clients?;
         Some(match &self.attack {
-            Some(attack) => attack.population(clients),
+            Some(attack) => attack.population(clients, self.seed),
             None => clients,
         })
     }

@@ -568,7 +568,7 @@ fn attacks_name_what_is_missing_and_what_is_too_much() {
         "a.toml:7:8: attack.kind: unknown value 'inm', expected one of 'gaussian', 'sign-flip', 'ipm', 'alie', \
          'fang-krum', 'fang-trimmed-mean', 'min-max', 'min-sum', 'tailored', 'mimic', 'free-rider', 'sybil', \
          'constant', 'nan', 'label-flip', 'dynamic-label-flip', 'backdoor', 'model-replacement', \
-         'distributed-backdoor', 'constrain-and-scale', 'neurotoxin', 'xie', 'lie'\n  hint: did you mean 'ipm'?",
+         'distributed-backdoor', 'constrain-and-scale', 'neurotoxin', 'canary', 'xie', 'lie'\n  hint: did you mean 'ipm'?",
     );
 }
 

@@ -12,7 +12,7 @@ mod kernels;
 mod ledger;
 pub mod mechanism;
 pub mod noise;
-mod special;
+pub mod special;
 mod statement;
 
 pub use config::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};

@@ -1,4 +1,5 @@
-//! Functions that the standard library lacks, or has with other last bits on other platforms.
+//! Functions that the standard library lacks, or has with other last bits on other platforms: tails of the normal and the
+//! binomial distribution.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -17,12 +18,12 @@ pub(crate) fn erfcx(x: f64) -> f64 {
 }
 
 /// The standard normal distribution function.
-pub(crate) fn normal_cdf(x: f64) -> f64 {
+pub fn normal_cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
 }
 
 /// Its logarithm, without underflow.
-pub(crate) fn ln_normal_cdf(x: f64) -> f64 {
+pub fn ln_normal_cdf(x: f64) -> f64 {
     if x < -1.0 {
         ln(0.5 * erfcx(-x * FRAC_1_SQRT_2)) - 0.5 * x * x
     } else {
@@ -45,7 +46,7 @@ pub(crate) fn mills(x: f64) -> f64 {
 }
 
 /// The point with this share of a standard normal below it, for a share in (0, 1).
-pub(crate) fn normal_quantile(share: f64) -> f64 {
+pub fn normal_quantile(share: f64) -> f64 {
     if share > 0.5 {
         return -normal_quantile(1.0 - share);
     }
@@ -123,7 +124,7 @@ fn binomial(k: f64, n: f64, q: f64) -> f64 {
 }
 
 /// The chance of at least `k` of `n` coins, each with chance `q` in (0, 1).
-pub(crate) fn binomial_tail(k: u64, n: u64, q: f64) -> f64 {
+pub fn binomial_tail(k: u64, n: u64, q: f64) -> f64 {
     if k > n {
         return 0.0;
     }

@@ -35,6 +35,8 @@ pub struct Adversary {
     /// Training sets of the malicious clients that have examples, where they do not depend on the model.
     poisoned: BTreeMap<u32, Poisoned>,
     memory: Memory,
+    /// `canary`: which canary each malicious client is, in their order.
+    canaries: Vec<u32>,
     /// `neurotoxin`: the coordinates of the largest last step.
     frozen: Option<Vec<bool>>,
 }
@@ -87,6 +89,7 @@ impl Adversary {
             trigger,
             poisoned: BTreeMap::new(),
             memory: Memory::default(),
+            canaries: config.canaries(seed),
             frozen: None,
         };
         for (rank, client) in chosen.into_iter().enumerate() {
@@ -231,6 +234,10 @@ impl Adversary {
             ),
             AttackKind::Constant => format!("send {} in every coordinate", config.value()),
             AttackKind::Nan => "send NaN".to_owned(),
+            AttackKind::Canary => format!(
+                "are canaries, which send a random direction of length {} each",
+                config.scale()
+            ),
             AttackKind::LabelFlip => format!("train on flipped labels, {}", self.flips()),
             AttackKind::DynamicLabelFlip => {
                 "train on the labels that the model finds least likely".to_owned()
@@ -357,7 +364,14 @@ fn choose(config: &AttackConfig, seed: u64, clients: usize) -> Result<Vec<u32>, 
         }
         _ => {}
     }
-    let malicious = config.malicious(clients as u32);
+    let malicious = match config.kind {
+        AttackKind::Canary => config.joining(seed),
+        _ => config.malicious(clients as u32),
+    };
+    if config.kind == AttackKind::Canary && (malicious as usize) < clients {
+        let mut order: Vec<u32> = (0..clients as u32).collect();
+        return Ok(order.split_off(clients - malicious as usize));
+    }
     if malicious as usize >= clients || config.clients.is_some_and(|count| count > malicious) {
         return Err(AttackError::NobodyHonest {
             malicious: config.clients.unwrap_or(malicious),

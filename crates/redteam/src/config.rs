@@ -4,6 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::audit::canary;
+
 /// `[attack]`: some clients lie.
 ///
 /// A parameter that the chosen kind does not use is ignored, so that a sweep over kinds can set the parameters of all.
@@ -19,7 +21,7 @@ pub struct AttackConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<f64>,
     /// Whether the malicious clients come beside those of the partition, each with as many examples as they have on
-    /// average, drawn at random from all; otherwise they are some of them. Needs `clients`.
+    /// average, drawn at random from all; otherwise they are some of them. Needs `clients`; `canary` needs it.
     #[serde(default)]
     pub beside: bool,
     /// The first round of the attack; before it, malicious clients are honest.
@@ -34,13 +36,14 @@ pub struct AttackConfig {
     /// `mimic`, `own` for the others named here) is an error; more than it can use changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<Knowledge>,
-    /// Whether the same run without the attack is made too, to measure what the attack did.
+    /// Whether the same run without the attack is made too, to measure what the attack did; never for `canary`.
     #[serde(default = "yes")]
     pub unattacked: bool,
     /// Factor on what is sent. `sign-flip` and `sybil`: 4 unless set (published from 1 to 10; from 1 the mean only
     /// becomes slower). `model-replacement`: cohort / malicious members unless set (the n / eta of the paper, shared
     /// among the attackers, for a server learning rate eta of 1). `backdoor`, `distributed-backdoor`, `neurotoxin`,
-    /// `label-flip` and `dynamic-label-flip`: 1 unless set (DBA's single shot used 100).
+    /// `label-flip` and `dynamic-label-flip`: 1 unless set (DBA's single shot used 100). `canary`: length of what is sent, 1
+    /// unless set; in a run that is private by client the clipping norm, whatever is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
     /// `ipm`: minus this times the mean of the honest updates is sent (Xie et al. 2020). 10 unless set. The mean turns
@@ -149,7 +152,14 @@ pub enum AttackKind {
     ConstrainAndScale,
     /// A backdoor in the coordinates that honest training moves least (Zhang et al. 2022).
     Neurotoxin,
+    /// No attack but an audit (Steinke et al. 2023, Andrew et al. 2024): `clients` canaries beside the others, each in the run
+    /// or not by a fair coin of the attack's seed; those inside send a random direction of their own, and `cloister leak
+    /// audit` looks for it in the global models.
+    Canary,
 }
+
+/// Most canaries: more would find no more, and each is a client.
+const MOST_CANARIES: u32 = 100_000;
 
 /// Which updates of a round the attackers see before they send theirs; each sees what the one before it sees.
 #[derive(
@@ -186,7 +196,7 @@ impl AttackConfig {
             kind,
             clients: Some(1),
             fraction: None,
-            beside: false,
+            beside: kind == AttackKind::Canary,
             start_round: one(),
             seed: None,
             knowledge: None,
@@ -249,6 +259,19 @@ impl AttackConfig {
         if let Some(value) = self.mask_ratio.filter(|value| !(0.0..1.0).contains(value)) {
             return refuse("mask_ratio", "at least 0 and below 1", value);
         }
+        if self.kind == AttackKind::Canary {
+            if !self.beside {
+                return Err((
+                    "beside",
+                    "must be true for kind = \"canary\": canaries come beside the clients"
+                        .to_owned(),
+                ));
+            }
+            let clients = self.clients.unwrap_or(0);
+            if clients > MOST_CANARIES {
+                return refuse("clients", "at most 100000 canaries", f64::from(clients));
+            }
+        }
         for (key, value) in [
             ("trigger_size", self.trigger_size),
             ("warm_up", self.warm_up),
@@ -261,10 +284,30 @@ impl AttackConfig {
     }
 
     /// How many clients a federation of `clients` has with the attackers that come beside them.
-    pub fn population(&self, clients: u32) -> u32 {
+    pub fn population(&self, clients: u32, run_seed: u64) -> u32 {
         match self.beside {
-            true => clients.saturating_add(self.clients.unwrap_or(0)),
+            true => clients.saturating_add(self.joining(run_seed)),
             false => clients,
+        }
+    }
+
+    /// How many attackers come, if they come beside the others: of canaries those that are in the run.
+    pub fn joining(&self, run_seed: u64) -> u32 {
+        let clients = self.clients.unwrap_or(0);
+        match self.kind {
+            AttackKind::Canary => self.canaries(run_seed).len() as u32,
+            _ => clients,
+        }
+    }
+
+    /// The canaries that are in the run, by number, in the order of the clients that they are; none of another kind.
+    pub fn canaries(&self, run_seed: u64) -> Vec<u32> {
+        match self.kind {
+            AttackKind::Canary => {
+                let clients = self.clients.unwrap_or(0).min(MOST_CANARIES);
+                canary::inside(self.seed.unwrap_or(run_seed), clients)
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -336,7 +379,7 @@ const MOST: f64 = 1e9;
 
 impl AttackKind {
     /// All attacks, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Gaussian,
         Self::SignFlip,
         Self::Ipm,
@@ -358,6 +401,7 @@ impl AttackKind {
         Self::DistributedBackdoor,
         Self::ConstrainAndScale,
         Self::Neurotoxin,
+        Self::Canary,
     ];
 
     /// Its name in a config.
@@ -384,6 +428,7 @@ impl AttackKind {
             Self::DistributedBackdoor => "distributed-backdoor",
             Self::ConstrainAndScale => "constrain-and-scale",
             Self::Neurotoxin => "neurotoxin",
+            Self::Canary => "canary",
         }
     }
 
@@ -478,7 +523,7 @@ mod tests {
                 .map_err(|(key, reason)| format!("{key} {reason}"))
         };
         assert_eq!(with(|_| {}), Ok(()));
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (
                 |c| c.scale = Some(f64::NAN),
                 "scale must be a number of at most 1e9, found NaN",
@@ -514,6 +559,10 @@ mod tests {
             (
                 |c| c.warm_up = Some(0),
                 "warm_up must be at least 1, found 0",
+            ),
+            (
+                |c| c.kind = AttackKind::Canary,
+                "beside must be true for kind = \"canary\": canaries come beside the clients",
             ),
         ];
         for (change, expected) in cases {

@@ -1,4 +1,5 @@
-//! Attacks on a federation: poisoned updates and poisoned data, as clients of the same protocol.
+//! Attacks on a federation: poisoned updates and poisoned data, as clients of the same protocol; and what can be read from
+//! what a run leaves behind: [`membership`], [`property`], and [`audit`]s with planted canaries.
 //!
 //! An [`Adversary`] holds all malicious clients of a run and what they know. It trains in their place
 //! ([`Adversary::train`], on poisoned data where the attack is one on data), turns what they trained into what they send
@@ -8,12 +9,15 @@
 //! [`inversion`] is the curious server's side: what it can rebuild of a client's examples from one update.
 
 mod adversary;
+pub mod audit;
 mod config;
 mod data;
 mod error;
 pub mod inversion;
+pub mod membership;
 mod memory;
 mod normal;
+pub mod property;
 mod updates;
 mod view;
 

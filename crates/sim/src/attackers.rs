@@ -3,8 +3,9 @@
 use cloister_data::Dataset;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::parallel;
-use cloister_protocol::{ClientId, LearnerError, Purpose, TrainJob, Update};
-use cloister_redteam::{Adversary, AttackConfig};
+use cloister_privacy::Unit;
+use cloister_protocol::{ClientId, LearnerError, PrivacyPlan, Purpose, TrainJob, Update};
+use cloister_redteam::{Adversary, AttackConfig, AttackKind};
 use cloister_report::record::{AttackInfo, HeadlineMetric, Metrics, RoundRow, Unattacked};
 
 use crate::error::SimError;
@@ -31,6 +32,7 @@ impl Attackers {
             .iter()
             .map(|share| share.rows.as_slice())
             .collect();
+        let attack = &with_sensitivity(attack, federation.privacy.as_ref());
         let adversary = Adversary::new(attack, experiment.seed, &rows, &federation.data.train)?;
         let triggered = adversary.triggered(&federation.data.test);
         Ok(Some(Self {
@@ -174,6 +176,22 @@ fn failure_round(
     let alive = measured.iter().rposition(|(_, value)| *value > floor);
     let failed = alive.map_or(0, |alive| alive + 1);
     measured.get(failed).map(|(round, _)| *round)
+}
+
+/// Canaries of a run that is private by client send as much as one client may: the whole sensitivity. Where the clipping norm
+/// moves they send far more, which is clipped to that.
+fn with_sensitivity(attack: &AttackConfig, privacy: Option<&PrivacyPlan>) -> AttackConfig {
+    /// How far a moving clipping norm may grow.
+    const ROOM: f64 = 1e3;
+    let mut attack = attack.clone();
+    if attack.kind == AttackKind::Canary
+        && let Some(privacy) = privacy.map(PrivacyPlan::config)
+        && privacy.mechanism.unit() == Unit::Client
+    {
+        let room = if privacy.adaptive_clip.is_some() { ROOM } else { 1.0 };
+        attack.scale = Some(privacy.clip * room);
+    }
+    attack
 }
 
 #[cfg(test)]

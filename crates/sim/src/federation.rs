@@ -68,7 +68,7 @@ impl Federation {
         };
         if let Some(attack) = experiment.attack.as_ref().filter(|attack| attack.beside) {
             let streams = Streams::new(attack.seed.unwrap_or(experiment.seed));
-            let count = attack.clients.unwrap_or(0);
+            let count = attack.joining(experiment.seed);
             join_attackers(&mut partition, count, data.train.len(), &streams);
         }
         let shape = data.train.shape();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cloister_config::Experiment;
+use cloister_redteam::AttackKind;
 use cloister_report::record::{Summary, Unattacked};
 
 use crate::checkpoint;
@@ -41,7 +42,7 @@ pub(crate) fn experiment(experiment: &Experiment) -> Option<Experiment> {
     experiment
         .attack
         .as_ref()
-        .filter(|attack| attack.unattacked)?;
+        .filter(|attack| attack.unattacked && attack.kind != AttackKind::Canary)?;
     let mut twin = experiment.clone();
     twin.attack = None;
     twin.record = None;

@@ -1,9 +1,11 @@
 //! `[attack]`: who is malicious, and from when.
 
+use cloister_privacy::Mechanism;
 use cloister_protocol::FederationConfig;
-use cloister_redteam::AttackConfig;
+use cloister_redteam::{AttackConfig, AttackKind};
 
 use super::Checks;
+use crate::experiment::Experiment;
 
 impl Checks {
     pub(super) fn attack(&mut self, attack: &AttackConfig, federation: &FederationConfig) {
@@ -52,6 +54,24 @@ impl Checks {
         }
         if let Err((key, reason)) = attack.check() {
             self.refuse(&format!("attack.{key}"), reason);
+        }
+    }
+    /// Canaries are judged by what the server adds to them, and must be able to leave a trace.
+    pub(super) fn canaries(&mut self, attack: &AttackConfig, experiment: &Experiment) {
+        if attack.kind != AttackKind::Canary {
+            return;
+        }
+        let mechanism = experiment.privacy.as_ref().map(|privacy| privacy.mechanism);
+        match mechanism {
+            Some(Mechanism::LocalGaussian) => self.refuse(
+                "attack.kind",
+                "canaries send their direction without noise of their own: they say nothing about local-gaussian",
+            ),
+            Some(Mechanism::DpSgd) => self.warn(
+                "attack.kind",
+                "canary clients audit privacy by client: the promise of dp-sgd is one by example",
+            ),
+            _ => {}
         }
     }
 }

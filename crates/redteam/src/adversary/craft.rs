@@ -1,6 +1,7 @@
 //! What malicious clients send.
 
 use super::Adversary;
+use crate::audit::canary;
 use crate::config::{AttackKind, Knowledge};
 use crate::error::AttackError;
 use crate::updates::oracle::Oracle;
@@ -135,6 +136,7 @@ impl Adversary {
                 let hide = |own| simple::disguise(&flipped, config.deviation(), &mut stream(own));
                 Sent::Each(own.iter().map(hide).collect())
             }
+            AttackKind::Canary => Sent::Each(own.iter().map(|own| self.canary(own, d)).collect()),
             AttackKind::ModelReplacement => {
                 let shared = view.cohort as f64 / own.len() as f64;
                 Sent::Trained(config.scale.unwrap_or(shared))
@@ -148,6 +150,18 @@ impl Adversary {
             | AttackKind::Neurotoxin => Sent::Trained(config.scale()),
             _ => self.estimated(view, own, &Seen::new(self.sees, view, own)),
         }
+    }
+
+    /// What a canary sends: the canaries are the last clients, in the order of their numbers.
+    fn canary(&self, own: &OwnUpdate, dimension: usize) -> Vec<f32> {
+        let honest = self.malicious.len() - self.canaries.len().min(self.malicious.len());
+        let place = (own.client as usize).checked_sub(honest);
+        let Some(canary) = place.and_then(|place| self.canaries.get(place)) else {
+            return vec![0.0; dimension];
+        };
+        let mut direction = canary::direction(self.seed, *canary, dimension);
+        simple::scale(&mut direction, self.config.scale());
+        direction
     }
 
     /// The attacks that estimate what honest clients send.

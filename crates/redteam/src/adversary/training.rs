@@ -71,7 +71,8 @@ impl Adversary {
             AttackKind::Gaussian
             | AttackKind::Constant
             | AttackKind::Nan
-            | AttackKind::FreeRider => Ok(Update {
+            | AttackKind::FreeRider
+            | AttackKind::Canary => Ok(Update {
                 examples: rows.len() as u64,
                 loss: Some(0.0),
                 values: vec![0.0; global.len()],
