@@ -22,8 +22,8 @@ use cloister_redteam::membership::shokri::{Shokri, balanced};
 use cloister_redteam::membership::{
     Ceiling, Observations, Pool, Query, Rmia, Roc, Signals, Verdict, per_class,
 };
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const THREADS: usize = 2;
@@ -41,6 +41,7 @@ impl World {
         let data = cloister_data::load(&DataConfig::bundled("digits"), seed)
             .unwrap()
             .train;
+        let data = noisy(&data, &mut ChaCha8Rng::seed_from_u64(seed ^ 0xabcd));
         let shape = data.shape();
         let input = InputShape {
             channels: shape.channels,
@@ -116,6 +117,27 @@ impl World {
     }
 }
 
+/// A quarter of the labels drawn at random: what cannot be learnt must be learnt by heart.
+fn noisy(data: &Dataset, rng: &mut ChaCha8Rng) -> Dataset {
+    let mut labels = data.labels().to_vec();
+    for label in &mut labels {
+        if rng.random_bool(0.25) {
+            *label = rng.random_range(0..10);
+        }
+    }
+    let features = data.features().to_vec();
+    let classes = data.classes().to_vec();
+    Dataset::new(
+        "noisy digits",
+        data.shape(),
+        features,
+        labels,
+        classes,
+        None,
+    )
+    .unwrap()
+}
+
 fn roc(pool: &Pool, scores: &[f64]) -> Roc {
     let (members, others) = pool.split(scores).unwrap();
     Roc::new(members, others, 0.95).unwrap()
@@ -134,7 +156,7 @@ fn an_overfit_model_leaks_and_shadows_see_more() {
             .answer(&world.model, pool.data(), queries, THREADS)
             .unwrap()
     });
-    let seen = Observations::new(world.ask(&target, &pool), references.collect()).unwrap();
+    let seen = Observations::new(world.ask(&target, &pool), references.collect(), 400).unwrap();
     let area = |name: &str, scores: Vec<f64>| {
         let roc = roc(&pool, &scores);
         eprintln!(
@@ -149,15 +171,13 @@ fn an_overfit_model_leaks_and_shadows_see_more() {
         area("difficulty", seen.difficulty().unwrap()),
         area("lira online", seen.lira_online().unwrap()),
         area("lira offline", seen.lira_offline().unwrap()),
-        area(
-            "rmia",
-            seen.rmia(&Rmia::default(), 400..pool.data().len()).unwrap(),
-        ),
+        area("rmia", seen.rmia(&Rmia::default()).unwrap()),
     ];
-    assert!(yeom.auc.low > 0.5 && yeom.verdict(None) == Verdict::Leaks);
+    assert!(gap.auc.low > 0.5 && gap.auc.value > 0.6);
+    assert!(yeom.auc.value > 0.6 && yeom.verdict(None) == Verdict::Leaks);
     for roc in &calibrated {
         assert!(
-            roc.auc.value > 0.6 && roc.auc.value > gap.auc.value,
+            roc.auc.value > 0.6 && roc.auc.value > yeom.auc.value,
             "{:?}",
             roc.auc
         );
@@ -182,19 +202,20 @@ fn a_model_that_never_saw_the_data_scores_one_half() {
         rest.shuffle(&mut rng);
         let (members, others) = rest[..1000].split_at(500);
         let pool = Pool::join(&world.data, members, &world.data, others, &[]).unwrap();
-        let seen = Observations::new(world.ask(&target, &pool), Vec::new()).unwrap();
+        let seen =
+            Observations::new(world.ask(&target, &pool), Vec::new(), pool.candidates()).unwrap();
         let auc = roc(&pool, &seen.yeom()).auc;
         missed += u32::from(auc.low > 0.5 || auc.high < 0.5);
     }
     assert!(missed < 5, "{missed} of 20");
 }
 
-/// DP-SGD at epsilon 1: every interval lies below its ceiling, and nothing is found. Without its noise the same training
+/// DP-SGD at epsilon 2: every interval lies below its ceiling, and nothing is found. Without its noise the same training
 /// leaks, and a claim of epsilon 0.1 is refuted.
 #[test]
 fn a_private_model_stays_under_its_ceiling() {
     let world = World::new(4);
-    let (each, epochs, delta) = (200, 40, 1e-5);
+    let (each, epochs, delta) = (500, 20, 1e-5);
     let pool = world.pool(each);
     let rows = &world.order[..each];
     let steps = each.div_ceil(16) as u64 * u64::from(epochs);
@@ -207,12 +228,13 @@ fn a_private_model_stays_under_its_ceiling() {
         count: steps,
     };
     let question = Question::new(Neighbouring::AddRemove, delta);
-    let z = noise_multiplier(1.0, &question, &run).unwrap();
+    let z = noise_multiplier(2.0, &question, &run).unwrap();
     let spent = epsilon(&run(z), &question).unwrap().epsilon;
     let source = NoiseSource::seeded([7; 32]);
     let dp_sgd = DpSgd::new(rate, None, 1.0, z, 16.0, source).unwrap();
     let private = world.learn(rows, epochs, Some(dp_sgd), 5);
-    let seen = Observations::new(world.ask(&private, &pool), Vec::new()).unwrap();
+    let seen =
+        Observations::new(world.ask(&private, &pool), Vec::new(), pool.candidates()).unwrap();
     let found = roc(&pool, &seen.yeom());
     let ceilings = [
         Ceiling::EpsilonDelta {
@@ -229,7 +251,7 @@ fn a_private_model_stays_under_its_ceiling() {
         assert_eq!(found.verdict(Some(ceiling)), Verdict::NoneFound);
     }
     let open = world.learn(rows, 150, None, 5);
-    let seen = Observations::new(world.ask(&open, &pool), Vec::new()).unwrap();
+    let seen = Observations::new(world.ask(&open, &pool), Vec::new(), pool.candidates()).unwrap();
     let found = roc(&pool, &seen.yeom());
     let claim = Ceiling::EpsilonDelta {
         epsilon: 0.1,

@@ -117,7 +117,7 @@ fn the_label_mix_is_read_from_the_update() {
             plan.optimizer
         );
         assert!(
-            learnt < 0.25 * floor && dominant >= 8,
+            learnt < 0.25 * floor && dominant >= 6,
             "{learnt} {floor} {dominant}"
         );
         // The closed form knows plain SGD only.

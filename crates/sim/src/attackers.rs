@@ -188,7 +188,11 @@ fn with_sensitivity(attack: &AttackConfig, privacy: Option<&PrivacyPlan>) -> Att
         && let Some(privacy) = privacy.map(PrivacyPlan::config)
         && privacy.mechanism.unit() == Unit::Client
     {
-        let room = if privacy.adaptive_clip.is_some() { ROOM } else { 1.0 };
+        let room = if privacy.adaptive_clip.is_some() {
+            ROOM
+        } else {
+            1.0
+        };
         attack.scale = Some(privacy.clip * room);
     }
     attack

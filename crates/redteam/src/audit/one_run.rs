@@ -355,7 +355,7 @@ mod tests {
         Guesses::of(scores, coins, tail, tail).unwrap()
     }
 
-    /// 1,000 canaries send a direction or its opposite. Each seed meets this with a chance of 87 % (400 simulations elsewhere); the
+    /// 1,000 canaries send a direction or its opposite. Each seed meets this with a chance of 87 % (400 simulations); the
     /// seeds are the first ten. Canaries that send or stay out, half as far apart, get a median of 1.05 at best.
     #[test]
     fn the_gaussian_mechanism_at_epsilon_2_is_bounded_between_1_and_2() {

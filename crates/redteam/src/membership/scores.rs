@@ -1,7 +1,5 @@
 //! From answers to scores: one number an example, larger for likelier members.
 
-use std::ops::Range;
-
 use cloister_privacy::special::ln_normal_cdf;
 
 use super::{MembershipError, Roc, Signals};
@@ -29,6 +27,7 @@ pub struct Observations {
     target: Vec<Signals>,
     references: Vec<Reference>,
     examples: usize,
+    candidates: usize,
 }
 
 /// Settings of RMIA (Zarifzadeh, Liu and Shokri 2024, arXiv 2312.03262).
@@ -54,11 +53,16 @@ impl Default for Rmia {
 const DEFAULT_A: f64 = 0.33;
 
 impl Observations {
-    /// Joins answers; there may be no shadows.
+    /// Joins answers about the examples of a [`Pool`](super::Pool), of which the first `candidates` get scores; the others are
+    /// the population that [`rmia`](Self::rmia) compares with, all if there are no others. There may be no shadows.
     ///
     /// # Errors
     /// [`MembershipError::Length`] if they are about different numbers of examples or queries, or there is no query.
-    pub fn new(target: Vec<Signals>, references: Vec<Reference>) -> Result<Self, MembershipError> {
+    pub fn new(
+        target: Vec<Signals>,
+        references: Vec<Reference>,
+        candidates: usize,
+    ) -> Result<Self, MembershipError> {
         let length = |what, expected, got| match expected == got {
             true => Ok(()),
             false => Err(MembershipError::Length {
@@ -79,28 +83,30 @@ impl Observations {
             length("queries of a shadow", target.len(), reference.queries.len())?;
             length("examples of a shadow", examples, reference.inside.len())?;
         }
+        length("candidates", examples.min(candidates), candidates)?;
         Ok(Self {
             target,
             references,
             examples,
+            candidates,
         })
     }
 
-    /// Examples.
+    /// Examples that get scores.
     pub fn len(&self) -> usize {
-        self.examples
+        self.candidates
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.examples == 0
+        self.candidates == 0
     }
 
     /// The gap attack: 1 for an example that is classified rightly, else 0. It needs no probabilities.
     pub fn gap(&self) -> Vec<f64> {
         let plain = &self.target[0];
         let score = |correct: &bool| if *correct { 1.0 } else { 0.0 };
-        plain.correct.iter().map(score).collect()
+        plain.correct[..self.candidates].iter().map(score).collect()
     }
 
     /// Yeom et al. 2018: minus the loss. Their threshold is the mean training loss: an example whose score is at least minus
@@ -169,27 +175,16 @@ impl Observations {
         })
     }
 
-    /// RMIA, offline: the share of `population` (places of examples; empty stands for all) over which the example's
-    /// probability grew more than gamma times as much, against the shadows, as that of the other.
+    /// RMIA, offline: the share of the population over which the example's probability grew more than gamma times as much,
+    /// against the shadows, as that of the other.
     ///
     /// # Errors
-    /// [`MembershipError`] if all shadows learnt from an example, or for settings or places out of their range.
-    pub fn rmia(
-        &self,
-        settings: &Rmia,
-        population: Range<usize>,
-    ) -> Result<Vec<f64>, MembershipError> {
-        let population = match population.is_empty() {
-            true => 0..self.examples,
-            false => population,
+    /// [`MembershipError`] if all shadows learnt from an example, or for settings out of their range.
+    pub fn rmia(&self, settings: &Rmia) -> Result<Vec<f64>, MembershipError> {
+        let population = match self.candidates < self.examples {
+            true => self.candidates..self.examples,
+            false => 0..self.examples,
         };
-        if population.end > self.examples {
-            return Err(MembershipError::Length {
-                what: "population",
-                expected: self.examples,
-                got: population.end,
-            });
-        }
         let a = settings.a.unwrap_or_else(|| self.best_a());
         for (name, found) in [("a", a), ("gamma", settings.gamma)] {
             if !(found >= 0.0 && found.is_finite()) || (name == "a" && found > 1.0) {
@@ -203,7 +198,7 @@ impl Observations {
         if let Some(example) = (0..self.examples).find(|e| !self.has_away(*e)) {
             return Err(away(example));
         }
-        let mut sum = vec![0.0; self.examples];
+        let mut sum = vec![0.0; self.candidates];
         for (query, target) in self.target.iter().enumerate() {
             let ratios = self.log_ratios(target, query, a, &self.references);
             let ratios: Vec<f64> = ratios.into_iter().map(|r| r.unwrap_or(0.0)).collect();
@@ -327,7 +322,7 @@ impl Observations {
             }
             Ok(sum / self.target.len() as f64)
         };
-        (0..self.examples).map(one).collect()
+        (0..self.candidates).map(one).collect()
     }
 }
 
@@ -392,7 +387,7 @@ mod tests {
             reference(&inside[0], &[5.0, -2.0]),
             reference(&inside[1], &[3.0, 2.0]),
         ];
-        let seen = Observations::new(vec![signals(&[4.0, -1.0])], references).unwrap();
+        let seen = Observations::new(vec![signals(&[4.0, -1.0])], references, 2).unwrap();
         assert_eq!(seen.gap(), [1.0, 0.0]);
         let yeom = seen.yeom();
         assert!((yeom[0] + (-4.0_f64).exp().ln_1p()).abs() < 1e-12);
@@ -413,8 +408,13 @@ mod tests {
             a: Some(1.0),
             gamma: 1.0,
         };
-        assert_eq!(seen.rmia(&settings, 0..0).unwrap(), [0.5, 0.0]);
-        assert_eq!(seen.rmia(&settings, 1..2).unwrap(), [1.0, 0.0]);
+        assert_eq!(seen.rmia(&settings).unwrap(), [0.5, 0.0]);
+        let one = Observations {
+            candidates: 1,
+            ..seen
+        };
+        assert_eq!(one.rmia(&settings).unwrap(), [1.0]);
+        assert_eq!((one.gap().len(), one.yeom().len()), (1, 1));
     }
 
     /// A world in which LiRA is right: log-odds are normal about each example's own difficulty, 2 higher for members. All
@@ -448,7 +448,7 @@ mod tests {
             references.push(reference(&inside, &model(&inside)));
             references.push(reference(&other, &model(&other)));
         }
-        let seen = Observations::new(vec![target], references).unwrap();
+        let seen = Observations::new(vec![target], references, n).unwrap();
         let area = |scores: Vec<f64>| {
             let (members, others) = scores.split_at(n / 2);
             Roc::new(members, others, 0.95).unwrap().auc.value
@@ -456,7 +456,7 @@ mod tests {
         let yeom = area(seen.yeom());
         let online = area(seen.lira_online().unwrap());
         let offline = area(seen.lira_offline().unwrap());
-        let rmia = area(seen.rmia(&Rmia::default(), 0..0).unwrap());
+        let rmia = area(seen.rmia(&Rmia::default()).unwrap());
         let difficulty = area(seen.difficulty().unwrap());
         // Truth: Phi(2 / sqrt 2 / sqrt(1 + 9)) = 0.67 for the loss, Phi(2 / sqrt 2) = 0.92 for the best test.
         assert!((0.61..0.73).contains(&yeom), "{yeom}");
@@ -470,22 +470,23 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let inside = reference(&[true, true], &[0.0, 0.0]);
-        let seen = Observations::new(vec![signals(&[0.0, 0.0])], vec![inside.clone()]).unwrap();
+        let seen = Observations::new(vec![signals(&[0.0, 0.0])], vec![inside.clone()], 2).unwrap();
         let error = seen.lira_offline().unwrap_err().to_string();
         assert_eq!(error, "no shadow model stayed away from example 0");
-        assert!(seen.rmia(&Rmia::default(), 0..0).is_err() && seen.difficulty().is_err());
-        assert!(Observations::new(vec![], vec![]).is_err());
-        assert!(Observations::new(vec![signals(&[0.0])], vec![inside]).is_err());
-        let alone = Observations::new(vec![signals(&[0.0])], vec![]).unwrap();
+        assert!(seen.rmia(&Rmia::default()).is_err() && seen.difficulty().is_err());
+        assert!(Observations::new(vec![], vec![], 0).is_err());
+        assert!(Observations::new(vec![signals(&[0.0])], vec![inside], 1).is_err());
+        assert!(Observations::new(vec![signals(&[0.0])], vec![], 2).is_err());
+        let alone = Observations::new(vec![signals(&[0.0])], vec![], 1).unwrap();
         assert!(alone.lira_online().is_err());
         assert_eq!((alone.len(), alone.yeom().len()), (1, 1));
         let out = reference(&[false], &[1.0]);
-        let seen = Observations::new(vec![signals(&[0.0])], vec![out]).unwrap();
+        let seen = Observations::new(vec![signals(&[0.0])], vec![out], 1).unwrap();
         let wrong = Rmia {
             a: Some(2.0),
             gamma: 1.0,
         };
-        assert!(seen.rmia(&wrong, 0..0).is_err() && seen.rmia(&Rmia::default(), 0..2).is_err());
+        assert!(seen.rmia(&wrong).is_err() && seen.rmia(&Rmia::default()).is_ok());
     }
 
     #[test]
@@ -499,10 +500,10 @@ mod tests {
             .collect();
         let few = references[..62].to_vec();
         let target = vec![signals(&[5.0, 5.0])];
-        let own = Observations::new(target.clone(), references).unwrap();
+        let own = Observations::new(target.clone(), references, 2).unwrap();
         let scores = own.lira_offline().unwrap();
         assert!(scores[1] > scores[0]);
-        let pooled = Observations::new(target, few)
+        let pooled = Observations::new(target, few, 2)
             .unwrap()
             .lira_offline()
             .unwrap();
