@@ -90,7 +90,10 @@ fn check(config: &Path, overrides: &[String]) -> Result<String> {
 fn odds(experiment: &Experiment) -> Option<String> {
     const RARE: f64 = 1e-6;
     let clients = experiment.population()?;
-    let malicious = experiment.attack.as_ref()?.malicious(clients);
+    let attack = experiment.attack.as_ref();
+    // Canaries are no liars.
+    let attack = attack.filter(|attack| attack.kind.name() != "canary")?;
+    let malicious = attack.malicious(clients);
     let aggregation = &experiment.aggregation;
     // Whatever it is told, the plain mean withstands nobody.
     let byzantine = match aggregation.is_plain_mean() {

@@ -41,7 +41,8 @@ pub struct Roc {
     pub members: usize,
     /// Non-members.
     pub nonmembers: usize,
-    /// Area under the curve, ties counting half; the interval is DeLong's (DeLong et al. 1988), cut to \[0, 1\].
+    /// Area under the curve, ties counting half; the interval is DeLong's (DeLong et al. 1988), cut to \[0, 1\]; where
+    /// the scores are told apart completely, Clopper and Pearson's of as many pairs as the smaller side has examples.
     pub auc: Estimate,
     /// The largest 1 - (FPR + FNR) / 2 over all thresholds. It is chosen on the data it is measured on: slightly above 0.5
     /// even where nothing leaks.
@@ -368,6 +369,11 @@ fn delong(members: &[f64], nonmembers: &[f64], confidence: f64) -> Estimate {
     };
     let (area, of_members) = moments(&beaten(members, nonmembers));
     let (_, of_others) = moments(&beaten(nonmembers, members));
+    if area == 0.0 || area == 1.0 {
+        // No spread to go by: as if of so many pairs, each with an example of its own.
+        let pairs = members.len().min(nonmembers.len()) as u64;
+        return interval(if area == 0.0 { 0 } else { pairs }, pairs, confidence);
+    }
     let half = normal_quantile(0.5 + 0.5 * confidence) * (of_members + of_others).sqrt();
     Estimate {
         value: area,

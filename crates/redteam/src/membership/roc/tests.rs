@@ -209,4 +209,7 @@ fn bad_scores_are_refused() {
     // Infinite ones are scores like others.
     bad[3] = f64::INFINITY;
     assert!(Roc::new(&bad, &good, 0.95).is_ok());
+    // Ten of ten is no certainty.
+    let apart = Roc::new(&[1.0; 10], &good, 0.95).unwrap().auc;
+    assert!(apart.value == 1.0 && (apart.low - 0.6915).abs() < 1e-3 && apart.high == 1.0);
 }
