@@ -84,29 +84,7 @@ impl Shokri {
         let classes = model.classes();
         let mut lessons: Vec<Lessons> = vec![Lessons::default(); classes];
         for shadow in shadows {
-            check_rows(data, &shadow.members)?;
-            check_rows(data, &shadow.nonmembers)?;
-            let answers = probabilities(model, &shadow.parameters, data, threads)?;
-            for class in 0..classes {
-                let of_class = |rows: &[u32]| -> Vec<u32> {
-                    let mut rows: Vec<u32> = rows
-                        .iter()
-                        .filter(|row| data.labels()[**row as usize] as usize == class)
-                        .copied()
-                        .collect();
-                    rows.sort_unstable();
-                    rows
-                };
-                let (mut inside, mut out) =
-                    (of_class(&shadow.members), of_class(&shadow.nonmembers));
-                let fewer = inside.len().min(out.len());
-                for (label, rows) in [(1, &mut inside), (0, &mut out)] {
-                    rows.shuffle(rng);
-                    for row in &rows[..fewer] {
-                        lessons[class].add(answer(&answers, *row as usize, classes), label);
-                    }
-                }
-            }
+            learn_from(shadow, model, data, threads, rng, &mut lessons)?;
         }
         let input = InputShape {
             channels: 1,
@@ -185,6 +163,39 @@ impl Shokri {
         }
         Ok(scores)
     }
+}
+
+/// Adds to the lessons of each class what a shadow answers about as many of its members as others.
+fn learn_from(
+    shadow: &Shadow,
+    model: &Model,
+    data: &Dataset,
+    threads: usize,
+    rng: &mut ChaCha8Rng,
+    lessons: &mut [Lessons],
+) -> Result<(), MembershipError> {
+    check_rows(data, &shadow.members)?;
+    check_rows(data, &shadow.nonmembers)?;
+    let classes = model.classes();
+    let answers = probabilities(model, &shadow.parameters, data, threads)?;
+    for (class, lessons) in lessons.iter_mut().enumerate() {
+        let of_class = |rows: &[u32]| -> Vec<u32> {
+            let label = |row: &u32| data.labels()[*row as usize] as usize;
+            rows.iter()
+                .filter(|row| label(row) == class)
+                .copied()
+                .collect()
+        };
+        let (mut inside, mut out) = (of_class(&shadow.members), of_class(&shadow.nonmembers));
+        let fewer = inside.len().min(out.len());
+        for (label, rows) in [(1, &mut inside), (0, &mut out)] {
+            rows.shuffle(rng);
+            for row in &rows[..fewer] {
+                lessons.add(answer(&answers, *row as usize, classes), label);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How often scores above 0 are members' and others not, on as many of either: the larger side is cut to the other's size at
