@@ -129,14 +129,29 @@ impl<const R: usize, const O: usize> Kernel for RowTile<R, O> {
             for ky in 0..t.kernel {
                 let mut x = t.x.add(i * t.plane + ky * t.width);
                 for _ in 0..t.kernel {
-                    let mut rows = [S::splat(0.0); R];
-                    for (r, rows) in rows.iter_mut().enumerate() {
-                        *rows = S::load(x.add(r * t.width));
-                    }
-                    for o in 0..O {
-                        let weight = S::splat(*w.add(o));
+                    // Of rows and weights the fewer are held in registers, and the others come one by one: sixteen
+                    // registers have no room for more beside twelve sums.
+                    if const { R <= O } {
+                        let mut rows = [S::splat(0.0); R];
+                        for (r, rows) in rows.iter_mut().enumerate() {
+                            *rows = S::load(x.add(r * t.width));
+                        }
+                        for o in 0..O {
+                            let weight = S::splat(*w.add(o));
+                            for r in 0..R {
+                                acc[o][r] = S::fma(weight, rows[r], acc[o][r]);
+                            }
+                        }
+                    } else {
+                        let mut weights = [S::splat(0.0); O];
+                        for (o, weight) in weights.iter_mut().enumerate() {
+                            *weight = S::splat(*w.add(o));
+                        }
                         for r in 0..R {
-                            acc[o][r] = S::fma(weight, rows[r], acc[o][r]);
+                            let row = S::load(x.add(r * t.width));
+                            for o in 0..O {
+                                acc[o][r] = S::fma(weights[o], row, acc[o][r]);
+                            }
                         }
                     }
                     x = x.add(1);
@@ -353,14 +368,28 @@ impl<const T: usize, const O: usize> Kernel for RowWeightTile<T, O> {
                 let dy = t.dy.add(g * t.dy_example + row * t.columns);
                 let mut at = 0;
                 while at < t.columns {
-                    let mut gradient = [S::splat(0.0); O];
-                    for (o, gradient) in gradient.iter_mut().enumerate() {
-                        *gradient = S::load(dy.add(o * t.dy_plane + at));
-                    }
-                    for k in 0..T {
-                        let x = S::load(x.add(at + k));
+                    // The fewer are held in registers, as above.
+                    if const { T < O } {
+                        let mut shifted = [S::splat(0.0); T];
+                        for (k, shifted) in shifted.iter_mut().enumerate() {
+                            *shifted = S::load(x.add(at + k));
+                        }
                         for o in 0..O {
-                            acc[o][k] = S::fma(x, gradient[o], acc[o][k]);
+                            let gradient = S::load(dy.add(o * t.dy_plane + at));
+                            for k in 0..T {
+                                acc[o][k] = S::fma(shifted[k], gradient, acc[o][k]);
+                            }
+                        }
+                    } else {
+                        let mut gradient = [S::splat(0.0); O];
+                        for (o, gradient) in gradient.iter_mut().enumerate() {
+                            *gradient = S::load(dy.add(o * t.dy_plane + at));
+                        }
+                        for k in 0..T {
+                            let x = S::load(x.add(at + k));
+                            for o in 0..O {
+                                acc[o][k] = S::fma(x, gradient[o], acc[o][k]);
+                            }
                         }
                     }
                     at += S::LANES;
