@@ -12,6 +12,7 @@
 
 use std::time::{Duration, Instant};
 
+use cloister_nn::kernels::dot;
 use cloister_nn::{Derivatives, InputShape, Model, ModelConfig, Targets};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -70,11 +71,12 @@ fn measure(name: &str, model: &Model, batch: usize, budget: Duration) {
         let targets = Targets::Classes(&classes);
         model.value(&parameters, &inputs, targets, &mut ws, &mut gradient);
         let valued = Instant::now();
-        let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
         let (length, other_length) = (dot(&gradient, &gradient).sqrt(), dot(&other, &other).sqrt());
         let cosine = dot(&gradient, &other) / (length * other_length);
+        let own = (cosine / (length * length)) as f32;
+        let others = (1.0 / (length * other_length)) as f32;
         for ((v, g), o) in direction.iter_mut().zip(&gradient).zip(&other) {
-            *v = cosine / (length * length) * g - o / (length * other_length);
+            *v = own * g - others * o;
         }
         let directed = Instant::now();
         let wanted = Derivatives {

@@ -2,7 +2,7 @@
 //!
 //! A weight is broadcast against a stretch of an input row; a tile is a few output rows of a few output channels.
 
-use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
+use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan};
 use super::simd::{Kernel, Simd, balanced};
 
 /// A whole correlation by rows.
@@ -14,15 +14,7 @@ impl Kernel for Rows {
         let Rows(pass, plan) = self;
         let s = pass.shape;
         let padded = pass.scratch;
-        let weights = padded.add(plan.padded);
         let (tile_rows, tile_channels) = S::ROW_TILE;
-        balanced(s.outputs, tile_channels, |first, channels| {
-            let mut to = weights.add(first * s.taps());
-            for term in 0..pass.terms {
-                pack(&pass.w[term], first, channels, to);
-                to = to.add(channels * pass.term_taps());
-            }
-        });
         padded.write_bytes(0, plan.padded);
         for n in 0..s.batch {
             pass.pad::<S>(n, padded);
@@ -32,12 +24,16 @@ impl Kernel for Rows {
                     while column < s.out_width {
                         let tile = Tile {
                             x: padded.add(row * s.padded_width() + column),
-                            w: weights.add(first * s.taps()),
+                            terms: pass.terms,
+                            w: pass.w.map(|w| w.of(first)),
+                            w_output: pass.w[0].output_stride,
+                            w_input: pass.w[0].input_stride(s.inputs / pass.terms),
+                            w_step: pass.w[0].step(),
                             b: pass.b.map(|b| b.add(first)),
                             y: pass.y.add(
                                 (n * s.outputs + first) * s.plane() + row * s.out_width + column,
                             ),
-                            inputs: s.inputs,
+                            inputs: s.inputs / pass.terms,
                             kernel: s.kernel,
                             width: s.padded_width(),
                             plane: s.padded_height() * s.padded_width(),
@@ -59,31 +55,22 @@ impl Kernel for Rows {
     }
 }
 
-/// Packs the weights of some output channels as `[tap][channel]`.
-#[inline(always)]
-unsafe fn pack(w: &Weights, first: usize, channels: usize, to: *mut f32) {
-    for channel in 0..channels {
-        for segment in 0..w.segments {
-            let from = w
-                .start
-                .add((first + channel) * w.output_stride + segment * w.segment_stride);
-            for i in 0..w.run {
-                let tap = if w.reversed { w.run - 1 - i } else { i };
-                *to.add((segment * w.run + tap) * channels + channel) = *from.add(i);
-            }
-        }
-    }
-}
-
 /// One vector of columns in a few rows of a few output channels.
 #[derive(Clone, Copy)]
 struct Tile {
     /// The input under the first column, for input channel 0 and the kernel's first entry. A vector may be read from any
     /// place of the padded input, whose end has room for it.
     x: *const f32,
-    w: *const f32,
+    /// The weights where they are, for each term: of the first output channel, input channel and tap.
+    w: [*const f32; 2],
+    terms: usize,
+    /// From one output channel's weights to the next's, from one input channel's, and from one tap to the next.
+    w_output: usize,
+    w_input: isize,
+    w_step: isize,
     b: Option<*const f32>,
     y: *mut f32,
+    /// Input channels of each term.
     inputs: usize,
     kernel: usize,
     width: usize,
@@ -124,38 +111,19 @@ impl<const R: usize, const O: usize> Kernel for RowTile<R, O> {
                 *acc = [S::splat(*b.add(o)); R];
             }
         }
-        let mut w = t.w;
-        for i in 0..t.inputs {
-            for ky in 0..t.kernel {
-                let mut x = t.x.add(i * t.plane + ky * t.width);
-                for _ in 0..t.kernel {
-                    // Of rows and weights the fewer are held in registers, and the others come one by one: sixteen
-                    // registers have no room for more beside twelve sums.
-                    if const { R <= O } {
-                        let mut rows = [S::splat(0.0); R];
-                        for (r, rows) in rows.iter_mut().enumerate() {
-                            *rows = S::load(x.add(r * t.width));
-                        }
-                        for o in 0..O {
-                            let weight = S::splat(*w.add(o));
-                            for r in 0..R {
-                                acc[o][r] = S::fma(weight, rows[r], acc[o][r]);
-                            }
-                        }
-                    } else {
-                        let mut weights = [S::splat(0.0); O];
-                        for (o, weight) in weights.iter_mut().enumerate() {
-                            *weight = S::splat(*w.add(o));
-                        }
-                        for r in 0..R {
-                            let row = S::load(x.add(r * t.width));
-                            for o in 0..O {
-                                acc[o][r] = S::fma(weights[o], row, acc[o][r]);
-                            }
-                        }
+        for term in 0..t.terms {
+            let x = t.x.add(term * t.inputs * t.plane);
+            let weights = t.w[term];
+            for i in 0..t.inputs {
+                let mut w = weights.offset(i as isize * t.w_input);
+                for ky in 0..t.kernel {
+                    let mut x = x.add(i * t.plane + ky * t.width);
+                    for _ in 0..t.kernel {
+                        add_tap::<S, R, O>(&mut acc, x, t.width, w, t.w_output);
+                        x = x.add(1);
+                        // Past the last tap, where nothing is read.
+                        w = w.wrapping_offset(t.w_step);
                     }
-                    x = x.add(1);
-                    w = w.add(O);
                 }
             }
         }
@@ -164,6 +132,42 @@ impl<const R: usize, const O: usize> Kernel for RowTile<R, O> {
             for r in 0..R {
                 let to = t.y.add(o * t.y_plane + r * t.y_width);
                 S::store_masked(to, acc[o][r], mask);
+            }
+        }
+    }
+}
+
+/// Adds one tap's products: `R` rows of the input, `width` apart, times the weights of `O` output channels, `stride` apart.
+#[inline(always)]
+unsafe fn add_tap<S: Simd, const R: usize, const O: usize>(
+    acc: &mut [[S::V; R]; O],
+    x: *const f32,
+    width: usize,
+    w: *const f32,
+    stride: usize,
+) {
+    // Of rows and weights the fewer are held in registers, and the others come one by one: sixteen registers have no room
+    // for more beside twelve sums.
+    if const { R <= O } {
+        let mut rows = [S::splat(0.0); R];
+        for (r, rows) in rows.iter_mut().enumerate() {
+            *rows = S::load(x.add(r * width));
+        }
+        for o in 0..O {
+            let weight = S::splat(*w.add(o * stride));
+            for r in 0..R {
+                acc[o][r] = S::fma(weight, rows[r], acc[o][r]);
+            }
+        }
+    } else {
+        let mut weights = [S::splat(0.0); O];
+        for (o, weight) in weights.iter_mut().enumerate() {
+            *weight = S::splat(*w.add(o * stride));
+        }
+        for r in 0..R {
+            let row = S::load(x.add(r * width));
+            for o in 0..O {
+                acc[o][r] = S::fma(weights[o], row, acc[o][r]);
             }
         }
     }

@@ -34,6 +34,7 @@ mod conv_channels;
 mod conv_each;
 mod conv_pair;
 mod conv_rows;
+mod dot;
 mod level;
 mod linear;
 mod linear_pair;
@@ -57,6 +58,7 @@ pub use conv_each::{
     conv2d_backward_parameters_in_turn, conv2d_keep_gradients, conv2d_kept_width, conv2d_weigh_kept,
 };
 pub use conv_pair::{conv2d_backward_input_pair, conv2d_forward_pair};
+pub use dot::dot;
 pub use level::{Level, with_level};
 pub use linear::{linear_backward_input, linear_backward_parameters, linear_forward};
 pub use linear_pair::{
