@@ -8,6 +8,7 @@ use crate::args::BenchArgs;
 mod aggregate;
 mod clock;
 mod dp_sgd;
+mod leak;
 mod net;
 mod privacy;
 mod secagg;
@@ -15,7 +16,7 @@ mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 7] = [
+pub(crate) const NAMES: [(&str, &str); 8] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -31,6 +32,10 @@ pub(crate) const NAMES: [(&str, &str); 7] = [
     (
         "dp-sgd",
         "milliseconds of a training step with clipped per-example gradients, and with noise",
+    ),
+    (
+        "leak",
+        "evaluations of a gradient inversion a second of one processor, by model and batch",
     ),
     (
         "privacy",
@@ -60,6 +65,8 @@ pub(crate) struct Report {
     aggregate: Vec<aggregate::Row>,
     #[serde(rename = "dp-sgd", skip_serializing_if = "Vec::is_empty")]
     dp_sgd: Vec<dp_sgd::Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    leak: Vec<leak::Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     privacy: Vec<privacy::Row>,
     #[serde(flatten)]
@@ -100,6 +107,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Report> {
     }
     if wanted("dp-sgd") {
         report.dp_sgd = dp_sgd::measure(quick)?;
+    }
+    if wanted("leak") {
+        report.leak = leak::measure(quick)?;
     }
     if wanted("privacy") {
         report.privacy = privacy::measure(quick)?;
