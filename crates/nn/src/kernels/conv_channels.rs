@@ -3,7 +3,8 @@
 //! An entry of the input is broadcast against the weights of 16 (or 32) output channels at once, packed so that they
 //! follow each other; a tile is a few neighbouring positions of an output row. The sums are transposed as they are stored.
 
-use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan, Weights};
+use super::conv::{Correlation, Pad, Pass, Plan, WeightPass, WeightPlan};
+use super::conv_weights::Weights;
 use super::simd::{Kernel, Simd, balanced};
 
 /// Calls `visit(first_vector, vectors)` for each block of one or two vectors of output channels.

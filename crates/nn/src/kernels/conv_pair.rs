@@ -1,7 +1,8 @@
 //! Sums of two convolutions of one shape, in one pass: the product rule of a tangent. They are one convolution of twice the
 //! input channels.
 
-use super::conv::{ConvScratch, ConvShape, Correlation, Pass, Weights, check};
+use super::conv::{ConvScratch, ConvShape, Correlation, Pass, check};
+use super::conv_weights::Weights;
 use super::simd::run;
 
 impl ConvScratch {

@@ -34,6 +34,7 @@ mod conv_channels;
 mod conv_each;
 mod conv_pair;
 mod conv_rows;
+mod conv_weights;
 mod dot;
 mod level;
 mod linear;
