@@ -2,6 +2,7 @@
 
 mod aggregation;
 mod attack;
+mod defence;
 mod privacy;
 mod record;
 mod secure_aggregation;
@@ -80,6 +81,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     }
     if let Some(communication) = &experiment.communication {
         checks.communication(communication, experiment.secure_aggregation.is_some());
+    }
+    if let Some(defence) = &experiment.defence {
+        checks.defence(defence, experiment);
     }
     if let Some(record) = &experiment.record {
         checks.record(record, experiment.federation.rounds);

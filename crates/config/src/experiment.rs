@@ -3,6 +3,7 @@
 use cloister_data::DataConfig;
 use cloister_nn::ModelConfig;
 use cloister_privacy::{Mechanism, PrivacyConfig};
+use cloister_protocol::defence::DefenceConfig;
 use cloister_protocol::guard::GuardConfig;
 use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
@@ -58,6 +59,9 @@ pub struct Experiment {
     /// How clients' updates travel. Left out: as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub communication: Option<CommunicationConfig>,
+    /// What clients do to their updates before they are sent, to be compared under attack; none of it is privacy. Left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defence: Option<DefenceConfig>,
     /// What clients do about a model that looks made to carry their examples out. Left out: they refuse it.
     #[serde(default, skip_serializing_if = "GuardConfig::is_default")]
     pub guard: GuardConfig,

@@ -144,10 +144,10 @@ pub fn drop_transcripts(run: &Path, done: u32) -> Result<(), TranscriptFileError
 }
 
 /// The round of a file with this name, if it is a transcript's.
-fn round_of(name_: &str) -> Option<u32> {
-    let digits = name_.strip_prefix("round-")?.strip_suffix(SUFFIX)?;
+fn round_of(file: &str) -> Option<u32> {
+    let digits = file.strip_prefix("round-")?.strip_suffix(SUFFIX)?;
     let round = digits.parse().ok()?;
-    (name(round) == name_).then_some(round)
+    (name(round) == file).then_some(round)
 }
 
 #[cfg(unix)]

@@ -53,6 +53,8 @@ pub fn trust(experiment: &Experiment, sums: Option<&Params>, place: Place) -> Ve
         sentences.extend(sums_in_words(sums));
     }
     sentences.push(model.to_owned());
+    sentences.extend(defence(experiment));
+    sentences.extend(recorded(experiment));
     sentences.push(byzantine(experiment));
     sentences.push(match place {
         Place::Simulation => seed(experiment),
@@ -62,6 +64,30 @@ pub fn trust(experiment: &Experiment, sums: Option<&Params>, place: Place) -> Ve
         sentences.extend(not_promised(experiment, sums, place));
     }
     sentences
+}
+
+/// What is done to updates without a promise.
+fn defence(experiment: &Experiment) -> Option<String> {
+    let names = experiment.defence.as_ref()?.names();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Defences without a promise: {}. NOT PRIVATE: none of them bounds what an update reveals, and attacks are known that \
+             each of them does not stop.",
+            names.join(", ")
+        )
+    })
+}
+
+/// What of the rounds is kept.
+fn recorded(experiment: &Experiment) -> Option<String> {
+    let rounds = experiment.federation.rounds;
+    let count = experiment.record.as_ref()?.count(rounds);
+    (count > 0).then(|| {
+        format!(
+            "Recorded: the transcripts of {count} of the {rounds} rounds are kept, with each message as the server saw it. Whoever reads \
+             them can attack the updates at leisure, as the server could."
+        )
+    })
 }
 
 /// What of a simulation can be repeated by whoever knows its seed.

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::compression::{Coding, CommunicationConfig, Compact};
 use crate::config::TrainPlan;
+use crate::defence::DefenceConfig;
 use crate::error::ProtocolError;
 use crate::guard::{Guard, GuardFinding, GuardMode, Pace};
 use crate::learner::{LearnerError, Update};
@@ -33,6 +34,8 @@ pub struct Client {
     /// How its updates travel, and what of them was not sent so far.
     communication: CommunicationConfig,
     residual: Vec<f32>,
+    /// What is done to its updates before they are compressed or masked.
+    defence: Option<DefenceConfig>,
     /// What it takes to send nothing but masked updates.
     masking: Option<Box<Masking>>,
     /// What looks at models before they are trained, how fast they moved so far, and what was found that nobody was told yet.
@@ -92,11 +95,17 @@ impl Client {
             momentum: Vec::new(),
             communication: CommunicationConfig::default(),
             residual: Vec::new(),
+            defence: None,
             masking: None,
             guard: None,
             pace: Pace::default(),
             findings: Vec::new(),
         }
+    }
+
+    /// Lets updates be defended as `config` says, in [`Self::protect`].
+    pub fn use_defence(&mut self, config: DefenceConfig) {
+        self.defence = Some(config);
     }
 
     /// Lets `guard` look at each model before it is trained.

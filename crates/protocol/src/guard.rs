@@ -263,8 +263,8 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (others, left) = b.as_chunks::<LANES>();
     let mut sums = [0.0_f32; LANES];
     for (a, b) in wide.iter().zip(others) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
     let tail: f32 = rest.iter().zip(left).map(|(a, b)| a * b).sum();

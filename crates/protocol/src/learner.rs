@@ -1,12 +1,15 @@
 //! A client's training: the one trait between the round and whatever trains.
 
 mod dp_sgd;
+mod soteria;
 
 use std::sync::{Mutex, PoisonError};
 
 use cloister_data::Dataset;
 use cloister_nn::metrics::{Evaluation, Tally};
-use cloister_nn::{Layout, Model, Optimizer, OptimizerConfig, Proximal, Workspace};
+use cloister_nn::{
+    Layout, Model, Optimizer, OptimizerConfig, Proximal, TangentWorkspace, Workspace,
+};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
@@ -69,6 +72,8 @@ pub struct Scratch {
     order: Vec<u32>,
     gradient: Vec<f32>,
     partial: Vec<f32>,
+    tangent: Option<(usize, TangentWorkspace)>,
+    sensitivity: Vec<f32>,
     optimizer: Option<(OptimizerConfig, Optimizer)>,
 }
 
@@ -99,6 +104,8 @@ pub struct ModelLearner<'a> {
     rows: &'a [u32],
     frozen: Option<&'a [bool]>,
     dp_sgd: Option<DpSgd>,
+    /// Share of the representation's units from which the last layer learns nothing.
+    soteria: Option<f64>,
     scratch: Scratch,
 }
 
@@ -135,6 +142,7 @@ impl<'a> ModelLearner<'a> {
             rows,
             frozen: None,
             dp_sgd: None,
+            soteria: None,
             scratch,
         })
     }
@@ -325,6 +333,7 @@ impl Learner for ModelLearner<'_> {
                 }
                 let to = examples.min(from + batch);
                 loss += self.gradient(&parameters, from, to);
+                self.withhold(&parameters, from, to);
                 optimizer.step(
                     &mut parameters,
                     &self.scratch.gradient,

@@ -40,6 +40,7 @@
 //! # Ok::<(), ProtocolError>(())
 //! ```
 
+pub mod defence;
 pub mod guard;
 pub mod message;
 pub mod sum;

@@ -37,6 +37,8 @@ pub enum Purpose {
     Nonce,
     /// Keys of a secure sum, in a run that says that nothing in it is secret.
     Keys,
+    /// Noise of a client's `[defence]`, in a simulation; no secret, and no privacy.
+    Defence,
 }
 
 impl Purpose {
@@ -58,6 +60,7 @@ impl Purpose {
             Self::Rounding => 13,
             Self::Nonce => 14,
             Self::Keys => 15,
+            Self::Defence => 16,
         }
     }
 }

@@ -136,6 +136,7 @@ impl World {
                 };
                 let reply = client.trained(job.round, Ok(result)).unwrap();
                 let protection = Protection {
+                    defence: None,
                     rounding: &mut rand_chacha::ChaCha8Rng::seed_from_u64(to.into()),
                     noise: None,
                     threads: 1,

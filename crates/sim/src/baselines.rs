@@ -113,9 +113,8 @@ fn train(
             ..federation.experiment.train.plan(round)
         };
         let mut rng = federation.streams.stream(Purpose::Baseline, pass, stream);
-        let update = federation.with_learner(rows, None, |learner| {
-            learner.train(&parameters, &plan, &mut rng)
-        })?;
+        let update =
+            federation.with_learner(rows, |learner| learner.train(&parameters, &plan, &mut rng))?;
         for (parameter, change) in parameters.iter_mut().zip(&update.values) {
             *parameter += change;
         }

@@ -8,7 +8,7 @@ use cloister_host::{Member, Place, Setting, Spending};
 use cloister_nn::{InputShape, Model};
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{
-    DpSgd, LearnerError, PrivacyPlan, ProtocolError, SecureSum, TrainJob, Update, most_called,
+    LearnerError, PrivacyPlan, ProtocolError, SecureSum, TrainJob, Update, most_called,
     most_replies,
 };
 use cloister_robust::Rule;
@@ -135,16 +135,14 @@ impl Federation {
             .map_or(&[], |share| &share.rows)
     }
 
-    /// Runs `work` with a learner of the built-in model over `rows` of the training examples, hiding each as `dp_sgd` says.
+    /// Runs `work` with a learner of the built-in model over `rows` of the training examples.
     pub(crate) fn with_learner<T>(
         &self,
         rows: &[u32],
-        dp_sgd: Option<DpSgd>,
         work: impl FnOnce(&mut ModelLearner<'_>) -> Result<T, LearnerError>,
     ) -> Result<T, LearnerError> {
         let scratch = self.pool.take();
-        let learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
-        let mut learner = learner.hiding_examples(dp_sgd);
+        let mut learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
         let result = work(&mut learner);
         self.pool.put(learner.into_scratch());
         result
@@ -163,9 +161,15 @@ impl Federation {
         };
         let dp_sgd = dp_sgd.map_err(|error| LearnerError(error.to_string()))?;
         let mut rng = self.streams.stream(Purpose::Train, job.round, client.0);
-        let mut update = self.with_learner(self.rows(client), dp_sgd, |learner| {
-            learner.train(&job.global, &job.plan, &mut rng)
-        })?;
+        let defence = self.experiment.defence.as_ref();
+        let scratch = self.pool.take();
+        let learner = ModelLearner::new(&self.model, &self.data.train, self.rows(client), scratch)?;
+        let mut learner = learner
+            .hiding_examples(dp_sgd)
+            .withholding(defence.and_then(|defence| defence.soteria));
+        let trained = learner.train(&job.global, &job.plan, &mut rng);
+        self.pool.put(learner.into_scratch());
+        let mut update = trained?;
         if let Some(privacy) = privacy {
             let hidden = privacy.hide(job.round, client, &mut update);
             hidden.map_err(|error| LearnerError(error.to_string()))?;
@@ -177,9 +181,7 @@ impl Federation {
     pub(crate) fn train_root(&self, round: u32, global: &[f32]) -> Result<Update, LearnerError> {
         let mut rng = self.streams.stream(Purpose::Root, round, 0);
         let plan = self.experiment.train.plan(round);
-        self.with_learner(&self.root, None, |learner| {
-            learner.train(global, &plan, &mut rng)
-        })
+        self.with_learner(&self.root, |learner| learner.train(global, &plan, &mut rng))
     }
 
     /// The clients, for the record.

@@ -36,8 +36,7 @@ pub(crate) fn clients(
         |share| {
             measure
                 .then(|| {
-                    federation
-                        .with_learner(&share.rows, None, |learner| learner.evaluate(parameters))
+                    federation.with_learner(&share.rows, |learner| learner.evaluate(parameters))
                 })
                 .and_then(Result::ok)
         },

@@ -169,6 +169,9 @@ impl<'a> Run<'a> {
                 client.use_communication(communication.clone());
             }
             client.use_guard(guard.clone());
+            if let Some(defence) = &experiment.defence {
+                client.use_defence(defence.clone());
+            }
             if let Some(keys) = &keys {
                 keys.equip(place, &mut client);
             }

@@ -4,6 +4,7 @@ use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
 use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
 use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
 use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
+use cloister_protocol::defence::DefenceConfig;
 use cloister_protocol::guard::{GuardConfig, GuardMode};
 use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
@@ -488,6 +489,20 @@ fn communication() -> impl Strategy<Value = CommunicationConfig> {
     (coding, 0.001..1.0_f64).prop_map(|(update, keep)| CommunicationConfig { update, keep })
 }
 
+fn defence() -> impl Strategy<Value = DefenceConfig> {
+    let share = || option::of(0.001..0.999_f64);
+    let size = || option::of(0.001..100.0_f64);
+    (size(), size(), share(), option::of(2u32..=8), share()).prop_map(
+        |(clip_norm, noise, prune, quantise_bits, soteria)| DefenceConfig {
+            clip_norm,
+            noise,
+            prune,
+            quantise_bits,
+            soteria,
+        },
+    )
+}
+
 fn record() -> impl Strategy<Value = RecordConfig> {
     let rounds = prop::collection::vec(1u32..100, 0..4);
     (rounds, option::of(1u32..9)).prop_map(|(rounds, every)| RecordConfig { rounds, every })
@@ -544,7 +559,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
         (
             option::of(secure_aggregation()),
             option::of(communication()),
-            option::of(record()),
+            (option::of(record()), option::of(defence())),
             select(vec![GuardMode::Refuse, GuardMode::Warn, GuardMode::Off]),
         ),
         (1u32..=u32::MAX, any::<bool>()),
@@ -567,7 +582,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 aggregation,
                 attack,
                 privacy,
-                (secure_aggregation, communication, record, guard),
+                (secure_aggregation, communication, (record, defence), guard),
                 evaluate,
             ),
             (data, federation, model, train, server, faults, sweep),
@@ -585,6 +600,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 privacy,
                 secure_aggregation,
                 communication,
+                defence,
                 guard: GuardConfig { mode: guard },
                 record,
                 attack,
@@ -595,6 +611,10 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 },
                 sweep,
             };
+            // Not every defence goes with every mechanism.
+            if experiment.check().is_err() {
+                experiment.defence = None;
+            }
             // Rounds that are recorded must be there.
             if experiment.check().is_err() {
                 experiment.record = None;

@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 
 use super::{Client, ClientAction};
 use crate::compression::Coding;
+use crate::defence::DefenceNoise;
 use crate::message::{ClientMessage, TrainReply, TrainRequest};
 use crate::privacy::PrivacyPlan;
 use crate::secure::{config_hash, model_hash};
@@ -54,6 +55,8 @@ impl Drop for Unmasked {
 pub struct Protection<'a> {
     /// Random rounding; no secret.
     pub rounding: &'a mut ChaCha8Rng,
+    /// Noise of the client's `[defence]`; `None` leaves the update undefended, as an attacker would.
+    pub defence: Option<DefenceNoise>,
     /// The client's share of noise that is added up in the secure sum, where the run has such.
     pub noise: Option<(&'a PrivacyPlan, &'a mut NoiseSource)>,
     /// Threads to mask on; the result does not depend on it.
@@ -139,9 +142,12 @@ impl Client {
         message: ClientMessage,
         protection: Protection<'_>,
     ) -> Option<ClientMessage> {
-        let ClientMessage::Reply(reply) = message else {
+        let ClientMessage::Reply(mut reply) = message else {
             return Some(message);
         };
+        if let (Some(defence), Some(noise)) = (&self.defence, protection.defence) {
+            defence.apply(&mut reply.update, noise);
+        }
         let Some(masking) = &mut self.masking else {
             return Some(match self.communication.update {
                 Coding::F32 => ClientMessage::Reply(reply),
@@ -162,6 +168,7 @@ impl Client {
             noise,
             threads,
             now,
+            ..
         } = protection;
         match lanes(session, &reply, rounding, noise) {
             Ok(vector) => masking.unmasked = Some(Unmasked(vector)),

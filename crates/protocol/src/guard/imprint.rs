@@ -1,14 +1,17 @@
 //! Rows that measure one functional of the input at many thresholds: each example then falls between two of them, and the
 //! difference of their gradients is that example.
 
-use super::{GuardFinding, GuardRule, Linear, dot};
+use super::{GuardFinding, GuardRule, Linear, dot, median};
 
 /// So many parallel rows are too many. Two are the rows of a softmax over two classes.
 const ROWS: usize = 8;
 /// Shorter rows are parallel by chance.
 const COLUMNS: usize = 8;
-/// Cosine from which rows count as parallel. Planted ones have 1 but for rounding.
-const PARALLEL: f32 = 0.999;
+/// From which cosine on rows count as parallel, and by which share of the
+/// usual threshold others must differ to be others.
+/// Planted rows have the cosine 1 but for rounding; an attacker may add a little noise. Training that diverges gives each row a
+/// multiple of the same examples, and its bias the same multiple: parallel rows, but of one threshold up to the rows' own noise.
+const PARALLEL: [(f32, f32); 2] = [(0.99999, 0.01), (0.999, 0.1)];
 /// Steps towards the direction that most rows share.
 const STEPS: usize = 6;
 /// Rows nearest to that direction that are tried.
@@ -36,7 +39,9 @@ pub(super) fn find(layer: &Linear<'_>) -> Option<GuardFinding> {
         .collect();
     nearest.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let candidates = nearest.iter().take(TRIED).map(|(_, place)| &rows[*place]);
-    let most = candidates.map(|row| thresholds(&rows, row)).max()?;
+    let most = candidates
+        .flat_map(|row| PARALLEL.map(|like| thresholds(&rows, row, like)))
+        .max()?;
     (most >= ROWS).then(|| GuardFinding {
         rule: GuardRule::Imprint,
         tensor: layer.name.to_owned(),
@@ -97,15 +102,18 @@ fn direction(rows: &[Row<'_>], columns: usize) -> Vec<f32> {
 }
 
 /// How many different thresholds the rows parallel to `one` have, on its axis.
-fn thresholds(rows: &[Row<'_>], one: &Row<'_>) -> usize {
+fn thresholds(rows: &[Row<'_>], one: &Row<'_>, (parallel, apart): (f32, f32)) -> usize {
     let mut found: Vec<f32> = Vec::new();
     for row in rows {
         let cosine = row.cosine(one.values) / one.norm;
-        if cosine.abs() >= PARALLEL {
+        if cosine.abs() >= parallel {
             found.push(-row.bias / row.norm * cosine.signum());
         }
     }
     found.sort_unstable_by(f32::total_cmp);
-    found.dedup_by(|a, b| (*a - *b).abs() <= 1e-6 * a.abs().max(b.abs()));
+    let mut sizes: Vec<f64> = found.iter().map(|one| f64::from(one.abs())).collect();
+    // Not the largest: one row far away must not make the others one.
+    let size = median(&mut sizes) as f32;
+    found.dedup_by(|a, b| (*a - *b).abs() <= apart * size);
     found.len()
 }

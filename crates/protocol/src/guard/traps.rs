@@ -8,7 +8,7 @@ const ROWS: usize = 4;
 /// Fewer weights of a row are in such an order by chance.
 const WEIGHTS: usize = 8;
 /// What the positive half may be of the negative one. At 1 the halves are equal, as in a Hadamard matrix.
-const SCALE: std::ops::Range<f64> = 0.5..0.9999;
+const SCALE: std::ops::Range<f64> = 0.8..0.9999;
 /// How far the ratios of the two halves, each in order of size, may differ, as a share of them.
 const SPREAD: f64 = 1e-3;
 /// Rows in which chance gives as many positive weights as negative ones once in ten times at most.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloister_host::Spending;
+use cloister_protocol::defence::DefenceNoise;
 use cloister_protocol::message::{ClientMessage, ServerMessage};
 use cloister_protocol::{
     Client, ClientAction, ClientId, Protection, Purpose, Server, TrainJob, Update,
@@ -213,7 +214,7 @@ impl Run<'_> {
                 });
                 let mut client = lock(&clients[delivery.client.0 as usize]);
                 let message = client.trained(delivery.job.round, result)?;
-                protect(federation, &mut client, privacy, delivery, message)
+                protect(federation, &mut client, privacy, delivery, message, true)
             },
             |delivery, message| {
                 if let Some(message) = message {
@@ -266,8 +267,17 @@ impl Run<'_> {
                 break;
             }
             let mut client = lock(&self.clients[delivery.client.0 as usize]);
-            let message = message
-                .and_then(|message| protect(federation, &mut client, privacy, delivery, message));
+            let is_honest = !attackers.misbehaves(delivery.client, delivery.job.round);
+            let message = message.and_then(|message| {
+                protect(
+                    federation,
+                    &mut client,
+                    privacy,
+                    delivery,
+                    message,
+                    is_honest,
+                )
+            });
             drop(client);
             if let Some(message) = message {
                 hand_over(federation, &mut self.server, delivery, message);
@@ -352,15 +362,17 @@ impl Run<'_> {
     }
 }
 
-/// What a client sends of its answer: masked, if the run has secure sums.
+/// What a client sends of its answer: defended, if it is honest, and masked, if the run has secure sums.
 fn protect(
     federation: &Federation,
     client: &mut Client,
     privacy: Option<&Spending>,
     delivery: &Delivery,
     message: ClientMessage,
+    is_honest: bool,
 ) -> Option<ClientMessage> {
     let (round, place) = (delivery.job.round, delivery.client);
+    let defence = DefenceNoise::seeded(&federation.streams, round, place);
     let mut rounding = federation.streams.stream(Purpose::Rounding, round, place.0);
     let mut source = None;
     if let Some(privacy) = privacy.filter(|privacy| privacy.plan().is_distributed()) {
@@ -374,6 +386,7 @@ fn protect(
     }
     let protection = Protection {
         rounding: &mut rounding,
+        defence: is_honest.then_some(defence),
         noise: source.as_mut().map(|(plan, noise)| (*plan, noise)),
         threads: 1,
         now: delivery.at,
