@@ -39,7 +39,7 @@ use crate::plan::PlanError;
 use crate::transport::CredentialError;
 
 pub use attend::attend;
-pub use config::{Budget, DataEntry, EnvoyConfig, Requirement, Share};
+pub use config::{Budget, DataEntry, EnvoyConfig, Recording, Requirement, Share};
 pub use data::{Examples, LocalData};
 pub use ledger::{Account, Release, SiteLedger, releases_of};
 pub use memory::{Memory, MemoryError, Pending};

@@ -11,6 +11,8 @@
 mod documents;
 #[path = "envoy/privacy.rs"]
 mod privacy;
+#[path = "envoy/recording.rs"]
+mod recording;
 #[path = "envoy/rounds.rs"]
 mod rounds;
 #[path = "envoy/support.rs"]

@@ -413,13 +413,19 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<()> {
         let mut all = 0;
         for name in names.lines() {
             // The director names them; where they go is decided here.
-            let plain = Path::new(name)
+            let (folder, plain) = match name.strip_prefix("transcript/") {
+                Some(plain) => (out.join(cloister_host::TRANSCRIPTS), plain),
+                None => (out.clone(), name),
+            };
+            if Path::new(plain)
                 .file_name()
-                .is_some_and(|plain| plain == name);
-            if !plain {
+                .is_none_or(|file| file != plain)
+            {
                 bail!("the director names a file '{name}', which is no plain name");
             }
-            all += client.collect(args.id, name, &out.join(name)).await?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            all += client.collect(args.id, name, &folder.join(plain)).await?;
         }
         output::note(&format!("{} files, {}", names.lines().count(), bytes(all)));
         output::print(&out.display().to_string())

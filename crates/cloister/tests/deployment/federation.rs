@@ -79,7 +79,8 @@ impl Federation {
             federation.write(&format!("sites/{site}/envoy.toml"), &format!(
                 "federation = \"clinics\"\nsite = \"{site}\"\ndirector = \"127.0.0.1:{port}\"\nthreads = 1\n\
                  [data.digits]\npartition = {{ kind = \"iid\" }}\n\
-                 share = {{ client = \"client-{place}\", clients = {count}, seed = 3 }}\n"
+                 share = {{ client = \"client-{place}\", clients = {count}, seed = 3 }}\n\
+                 [policy]\nrecording = \"allow\"\n"
             ));
         }
         federation

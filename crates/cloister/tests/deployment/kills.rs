@@ -1,7 +1,11 @@
 //! SIGKILL at random instants: every run ends, with the model of an undisturbed one.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
+
+use cloister_host::{read_transcript, recorded_rounds};
+use cloister_protocol::transcript::Transcript;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,18 +16,30 @@ use super::federation::Federation;
 /// Kills of a side while an experiment was running.
 const KILLS: usize = 20;
 
+/// The transcript of a round without the names of the clients: those of sites are others.
+fn unnamed(run: &Path, round: u32) -> Transcript {
+    let mut transcript = read_transcript(run, round).unwrap();
+    assert_eq!(transcript.messages.len(), 3);
+    for message in &mut transcript.messages {
+        message.name.clear();
+    }
+    transcript
+}
+
 /// Kills while experiments run, one after another until there were enough; each experiment must end as the undisturbed one did.
 fn survive(seed: u64, mut kill: impl FnMut(&Federation, &mut ChaCha8Rng)) {
     eprintln!("seed {seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let federation = Federation::new(3);
-    let undisturbed = Federation::model(&federation.simulate(EXPERIMENT));
+    let experiment = format!("{EXPERIMENT}[record]\nevery = 3\n");
+    let simulated = federation.simulate(&experiment);
+    let undisturbed = Federation::model(&simulated);
     let mut kills = 0;
     let mut runs = 0;
     // The first call starts what there is to be killed.
     kill(&federation, &mut rng);
     while kills < KILLS {
-        let id = federation.submit(EXPERIMENT);
+        let id = federation.submit(&experiment);
         runs += 1;
         while kills < KILLS && !federation.is_over(id) {
             sleep(Duration::from_millis(rng.random_range(20..700)));
@@ -43,6 +59,11 @@ fn survive(seed: u64, mut kill: impl FnMut(&Federation, &mut ChaCha8Rng)) {
             .filter_map(|line| line.split(',').next())
             .collect();
         assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+        assert_eq!(recorded_rounds(&folder).unwrap(), [1, 4, 7, 10]);
+        for round in [1, 4, 7, 10] {
+            let [found, expected] = [&folder, &simulated].map(|run| unnamed(run, round));
+            assert!(found == expected, "another transcript of round {round}");
+        }
     }
     eprintln!("{kills} kills in {runs} runs");
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cloister_host::{CheckpointError, ModelError, SpendingError};
+use cloister_host::{CheckpointError, ModelError, SpendingError, TranscriptFileError};
 use cloister_privacy::PrivacyError;
 use cloister_protocol::ProtocolError;
 use cloister_report::record::RecordError;
@@ -55,6 +55,9 @@ pub enum DirectorError {
     /// The run folder cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A transcript cannot be kept.
+    #[error(transparent)]
+    Transcript(#[from] TranscriptFileError),
     /// A stored state is not one.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -386,6 +386,9 @@ impl Hosted {
         lock(&self.board).begin(round);
         self.call = None;
         self.lost.clear();
+        if cloister_host::records(&self.plan.experiment, round) {
+            self.server.record_next();
+        }
         self.server.begin_round(now)?;
         self.drain();
         self.commit_trainings(round)
@@ -497,6 +500,7 @@ impl Hosted {
             event.client = Some(self.site(client).to_owned());
             self.pending.push(event);
         }
+        self.keep_transcript()?;
         let told = self.record(&report)?;
         let state = self.checkpoint().encode()?;
         self.setup.store.close_round(
@@ -511,6 +515,20 @@ impl Hosted {
         self.report = None;
         self.call = None;
         lock(&self.board).begin(report.round);
+        Ok(())
+    }
+
+    /// Keeps the transcript of the round that has ended, if it was recorded; a crash lets it be written again.
+    fn keep_transcript(&mut self) -> Result<(), DirectorError> {
+        let members = &self.charter.members;
+        let site = |client: ClientId| {
+            let member = members.get(client.0 as usize);
+            member.map_or_else(String::new, |member| member.site.clone())
+        };
+        if let Some(transcript) = self.server.take_transcript(site) {
+            let event = cloister_host::write_transcript(self.writer.folder(), &transcript)?;
+            self.pending.push(event);
+        }
         Ok(())
     }
 

@@ -45,6 +45,7 @@ pub(super) fn open(folder: &Path, config: &str, rounds: u32) -> Result<Opened, D
             RunWriter::create(folder, config)?
         }
     };
+    cloister_host::drop_transcripts(folder, rounds)?;
     let rows = RunRecord::read(folder)?.rounds;
     Ok(Opened { writer, rows })
 }

@@ -279,12 +279,22 @@ impl Service for Counter {
     }
 
     fn collect(&self, operator: &Name, experiment: u64, file: &str) -> Result<Body, Fault> {
-        self.0.record(experiment)?;
+        let is_own = self.0.record(experiment)?.operator == operator.as_str();
         let folder = self.0.store.run_folder(experiment);
         if file.is_empty() {
-            return Ok(Body::Memory(list(&folder).join("\n").into_bytes().into()));
+            let mut names = list(&folder);
+            if is_own {
+                names.extend(transcripts(&folder));
+            }
+            return Ok(Body::Memory(names.join("\n").into_bytes().into()));
         }
-        let mut parts = Path::new(file).components();
+        let transcript = file.strip_prefix(TRANSCRIPT_PREFIX);
+        if transcript.is_some() && !is_own {
+            return Err(invalid(
+                "transcripts are for the operator who submitted the experiment".to_owned(),
+            ));
+        }
+        let mut parts = Path::new(transcript.unwrap_or(file)).components();
         let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
             return Err(invalid(format!(
                 "'{file}' is not the name of a file of the run"
@@ -507,6 +517,20 @@ fn papers(
 /// What a message of an experiment that is not running gets.
 fn not_running(record: &ExperimentRecord) -> Receipt {
     Receipt::Refused(format!("experiment {} is not running", record.id))
+}
+
+/// How the transcripts of a run are called.
+const TRANSCRIPT_PREFIX: &str = "transcript/";
+
+/// The transcripts in a run folder: what is in them only whoever submitted the experiment may see.
+fn transcripts(folder: &Path) -> Vec<String> {
+    let rounds = cloister_host::recorded_rounds(folder).unwrap_or_default();
+    let names = rounds.into_iter().filter_map(|round| {
+        let path = cloister_host::transcript_path(folder, round);
+        let name = path.file_name()?.to_str()?;
+        Some(format!("{TRANSCRIPT_PREFIX}{name}"))
+    });
+    names.collect()
 }
 
 /// The files of a run folder.

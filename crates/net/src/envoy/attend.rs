@@ -72,6 +72,8 @@ pub async fn attend(
         taken: Mutex::default(),
         waiting: Mutex::default(),
     });
+    let said = Arc::clone(&attending.log);
+    attending.envoy.on_word(move |line| said(line));
     let woken = Arc::downgrade(&attending);
     attending.envoy.on_outbox(move || {
         if let Some(attending) = woken.upgrade() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_data::{DataConfig, PartitionConfig};
 use cloister_privacy::Mechanism;
+use cloister_protocol::guard::GuardConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -40,6 +41,9 @@ pub struct EnvoyConfig {
     /// What the site takes part in.
     #[serde(default)]
     pub policy: super::Policy,
+    /// What follows when a model looks made to carry examples out; the experiment has no say in it.
+    #[serde(default)]
+    pub guard: GuardConfig,
     /// The folder that it is in, beside key and certificates.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -87,6 +91,16 @@ pub enum Requirement {
     /// It may be or not.
     #[default]
     Optional,
+}
+
+/// Whether the director may keep transcripts of rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recording {
+    /// An experiment with `[record]` is declined.
+    Refuse,
+    /// It may, also of updates in the clear.
+    Allow,
 }
 
 fn one() -> u64 {

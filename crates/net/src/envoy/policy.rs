@@ -6,7 +6,7 @@ use cloister_protocol::{PrivacyPlan, Sampling, most_replies};
 use serde::Deserialize;
 
 use super::config::mechanism_names;
-use super::{Account, Budget, Requirement, releases_of};
+use super::{Account, Budget, Recording, Requirement, releases_of};
 use crate::experiment::Offer;
 use crate::plan::Plan;
 
@@ -27,6 +27,8 @@ pub struct Policy {
     pub minimum_cohort: u32,
     /// Whether updates must be masked.
     pub secure_aggregation: Requirement,
+    /// Whether the director may keep transcripts of rounds (`[record]`); left out, only where updates are masked.
+    pub recording: Option<Recording>,
     /// Mechanisms of which one must be on; none is needed, if left out.
     pub mechanisms: Option<Vec<Mechanism>>,
     /// Most rounds of an experiment; 100,000, if left out.
@@ -45,6 +47,7 @@ impl Default for Policy {
             operators: None,
             minimum_cohort: 3,
             secure_aggregation: Requirement::Optional,
+            recording: None,
             mechanisms: None,
             max_rounds: None,
             max_parameters: None,
@@ -98,7 +101,26 @@ impl Policy {
                 "this site takes part in at most {most} rounds; the experiment has {rounds}"
             ));
         }
+        self.screen_recording(experiment)?;
         self.screen_protection(experiment)
+    }
+
+    /// Whether what the director says that it keeps may be kept. One that keeps more says nothing of it: masks help against that.
+    fn screen_recording(&self, experiment: &Experiment) -> Result<(), String> {
+        let count = recorded(experiment);
+        let is_masked = experiment.secure_aggregation.is_some();
+        match self.recording {
+            _ if count == 0 => Ok(()),
+            Some(Recording::Allow) => Ok(()),
+            None if is_masked => Ok(()),
+            Some(Recording::Refuse) => Err(format!(
+                "this site lets nothing be recorded; the experiment keeps transcripts of {count} rounds"
+            )),
+            None => Err(format!(
+                "this site lets its updates be recorded only if they are masked; the experiment keeps transcripts of {count} rounds \
+                 with updates in the clear"
+            )),
+        }
     }
 
     /// What must hide the site's updates.
@@ -188,6 +210,12 @@ impl Policy {
         let all = releases_of(terms.privacy, terms.own, rounds.into(), 0, rounds)?;
         terms.spent.would_exceed(&all, budget)
     }
+}
+
+/// Rounds of an experiment whose transcripts the director keeps.
+pub(super) fn recorded(experiment: &Experiment) -> u32 {
+    let record = experiment.record.as_ref();
+    record.map_or(0, |record| record.count(experiment.federation.rounds))
 }
 
 /// Words for a loss above the budget.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use cloister_privacy::noise::NoiseSource;
 use cloister_privacy::{Mechanism, PrivacyError};
+use cloister_protocol::defence::DefenceNoise;
+use cloister_protocol::guard::Guard;
 use cloister_protocol::message::{ClientMessage, ServerMessage, TrainRequest};
 use cloister_protocol::{
     Client, ClientAction, ClientId, Learner, LearnerError, ModelLearner, PrivacyPlan, Protection,
@@ -157,7 +159,10 @@ impl Running {
         let scratch = self.pool.take();
         let learner =
             ModelLearner::new(&self.plan.model, examples.train(), examples.rows(), scratch)?;
-        let mut learner = learner.hiding_examples(dp_sgd);
+        let defence = self.plan.experiment.defence.as_ref();
+        let mut learner = learner
+            .hiding_examples(dp_sgd)
+            .withholding(defence.and_then(|defence| defence.soteria));
         let result = learner.train(&job.global, &job.plan, &mut rng);
         self.pool.put(learner.into_scratch());
         let mut update = result?;
@@ -182,6 +187,10 @@ impl Running {
             .plan
             .streams
             .stream(Purpose::Rounding, round, self.client.0);
+        let defence = match secret_noise() {
+            Ok(noise) => noise,
+            Err(reason) => return Some(ClientMessage::Failed { round, reason }),
+        };
         let distributed = self.privacy.as_ref().filter(|plan| plan.is_distributed());
         let mut source = None;
         if let Some(plan) = distributed {
@@ -195,6 +204,7 @@ impl Running {
         }
         let protection = Protection {
             rounding: &mut rounding,
+            defence: Some(defence),
             noise: source.as_mut().map(|(plan, noise)| (*plan, noise)),
             threads,
             now,
@@ -310,6 +320,11 @@ impl Envoy {
         if let Some(communication) = &plan.experiment.communication {
             client.use_communication(communication.clone());
         }
+        if let Some(defence) = &plan.experiment.defence {
+            client.use_defence(defence.clone());
+        }
+        // The site's own setting: an experiment cannot switch it off.
+        client.use_guard(Guard::new(self.config.guard, plan.model.layout()));
         let authority = from_hex(&taken.authority).unwrap_or_default();
         // Certificates are judged by the day on which the charter was taken; the day of each round is the policy's.
         match plan.secure(&charter, &authority, taken.accepted) {
@@ -500,6 +515,12 @@ impl Envoy {
             Some(reason) => ClientAction::Send(ClientMessage::Failed { round, reason }),
             None => state.client.receive(ServerMessage::Train(request), now),
         };
+        for finding in state.client.take_findings() {
+            self.say(&format!(
+                "experiment {}, round {round}: guard: {finding}",
+                running.id
+            ));
+        }
         let job = match action {
             ClientAction::Train(job) => job,
             other => return self.conclude(running, &state, number, round, other),
@@ -641,6 +662,14 @@ fn place_of(roster: &cloister_secagg::Roster, client: ClientId) -> u32 {
     let entries = roster.entries();
     let place = entries.iter().position(|entry| entry.client == name);
     place.map_or(u32::MAX, |place| place as u32)
+}
+
+/// Noise of `[defence]` that the director cannot draw again.
+fn secret_noise() -> Result<DefenceNoise, String> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(DefenceNoise::secret(seed))
 }
 
 /// Fresh secrets of a session, from the operating system.

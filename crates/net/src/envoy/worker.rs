@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 
 use super::memory::{Held, HeldCharter, Memory, Pending};
-use super::policy::{Terms, cut};
+use super::policy::{Terms, cut, recorded};
 use super::rounds::Running;
 use super::{
     Account, Budget, EnvoyConfig, EnvoyError, Examples, LocalData, SiteLedger, outward, releases_of,
@@ -34,6 +34,9 @@ const LEDGER: &str = "ledger";
 
 /// Called whenever something new lies in the outbox.
 type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Told what whoever runs the site should read.
+type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// An experiment that an envoy knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +89,7 @@ pub struct Envoy {
     /// One document at a time: what one accepts, the budget of the next must know.
     documents: Mutex<()>,
     wake: Mutex<Option<Wake>>,
+    say: Mutex<Option<Say>>,
 }
 
 impl fmt::Debug for Envoy {
@@ -116,6 +120,7 @@ impl Envoy {
             running: Mutex::default(),
             documents: Mutex::default(),
             wake: Mutex::default(),
+            say: Mutex::default(),
         };
         for (id, _) in envoy.memory.experiments()? {
             envoy.give_up_session(id)?;
@@ -136,6 +141,18 @@ impl Envoy {
     /// Lets `wake` be called whenever something new lies in the outbox. It must not call the envoy.
     pub fn on_outbox(&self, wake: impl Fn() + Send + Sync + 'static) {
         *lock(&self.wake) = Some(Arc::new(wake));
+    }
+
+    /// Lets `say` be told, line by line, what whoever runs the site should read. It must not call the envoy.
+    pub fn on_word(&self, say: impl Fn(&str) + Send + Sync + 'static) {
+        *lock(&self.say) = Some(Arc::new(say));
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        let say = lock(&self.say).clone();
+        if let Some(say) = say {
+            say(line);
+        }
     }
 
     pub(super) fn notify(&self) {
@@ -219,6 +236,17 @@ impl Envoy {
         // How many the others have is not known yet; the charter says.
         let members = vec![own; offer.sites.len()];
         let verdict = self.terms(offer.experiment, &plan, &members, own, false)?;
+        let count = recorded(&plan.experiment);
+        if verdict.is_ok() && count > 0 {
+            let seen = match plan.experiment.secure_aggregation {
+                Some(_) => "masked updates and their sums",
+                None => "this site's updates in the clear",
+            };
+            self.say(&format!(
+                "experiment {}: the director keeps transcripts of {count} of {} rounds, with {seen}",
+                offer.experiment, plan.experiment.federation.rounds
+            ));
+        }
         Ok(verdict.map(|_| Answer::Accept {
             examples: own,
             layout: to_hex(&plan.layout.0),

@@ -208,9 +208,14 @@ const ENVOY_POLICY: &str = "\
 # operators = [\"olga\"]
 # minimum_cohort = 3
 # secure_aggregation = \"required\"       # the director sees sums of updates only; or \"optional\"
+# recording = \"allow\"                   # the director may keep transcripts of rounds, or \"refuse\"; left out: of masked updates only
 # mechanisms = [\"dp-sgd\"]               # one of these must be on
 # max_rounds = 1000
 # max_parameters = 10000000
+
+# What follows when a model looks made to carry examples out: \"refuse\" to train it, \"warn\", or \"off\".
+# [guard]
+# mode = \"refuse\"
 
 # What all experiments on a data set may cost together; they are on record in the folder ledger/.
 # [policy.budget]
