@@ -26,6 +26,9 @@ use crate::ordered::for_each_ordered;
 /// The kind of the event of a round in which the attack could not be made.
 const ATTACK_FAILED: &str = "attack-failed";
 
+/// What members answer at once.
+type Answers = Vec<(ClientId, ClientMessage)>;
+
 /// A cohort member that will answer.
 pub(super) struct Delivery {
     client: ClientId,
@@ -109,7 +112,7 @@ impl Run<'_> {
     fn called(
         &mut self,
         calls: impl IntoIterator<Item = (ClientId, ServerMessage)>,
-    ) -> (Vec<(ClientId, TrainJob)>, Vec<(ClientId, ClientMessage)>) {
+    ) -> (Vec<(ClientId, TrainJob)>, Answers) {
         let calls: Vec<(ClientId, ServerMessage)> = calls.into_iter().collect();
         let mut jobs = Vec::with_capacity(calls.len());
         let mut answers = Vec::new();
