@@ -1,6 +1,6 @@
 //! From a model's description to its layers, its parameter layout and its initialisation.
 
-use crate::config::{Activation, LossConfig, ModelConfig, Pooling};
+use crate::config::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling};
 use crate::error::ModelError;
 use crate::fold::{Fold, FoldedKernel};
 use crate::group_norm::GroupNorm;
@@ -9,6 +9,8 @@ use crate::layers::{Affine, Layer, Planes};
 use crate::layout::Layout;
 use crate::loss::Loss;
 use crate::model::InputShape;
+
+mod bottleneck;
 
 /// Most numbers in a parameter vector (4 GiB of `f32`) or in one example's activations.
 const MOST: usize = 1 << 30;
@@ -66,7 +68,8 @@ pub(crate) fn build(
         Loss::Softmax => classes,
         Loss::Binary => 1,
     };
-    let mut stack = Stack::new(input);
+    let mut stack = Stack::new(input, config.bottleneck());
+    stack.check_bottleneck()?;
     match config {
         ModelConfig::Logistic { .. } => stack.linear(outputs, None)?,
         ModelConfig::Mlp {
@@ -99,6 +102,7 @@ pub(crate) fn build(
             ..
         } => stack.convnet(*activation, *pooling, outputs)?,
     }
+    stack.check_bottleneck_size(config.kind())?;
     let has_parameters = |layer: &Layer| layer.parameters().is_some();
     Ok(Architecture {
         first: stack.layers.iter().position(has_parameters).unwrap_or(0),
@@ -119,7 +123,10 @@ fn loss(config: LossConfig, classes: usize) -> Result<Loss, ModelError> {
 }
 
 /// Layers under construction, with the shape of what the last one gives.
-struct Stack {
+struct Stack<'a> {
+    bottleneck: Option<&'a BottleneckConfig>,
+    /// Its parameters, once it stands.
+    bottleneck_parameters: Option<usize>,
     shape: InputShape,
     layers: Vec<Layer>,
     tensors: Vec<(String, Vec<usize>)>,
@@ -130,9 +137,11 @@ struct Stack {
     norms: usize,
 }
 
-impl Stack {
-    fn new(shape: InputShape) -> Self {
+impl<'a> Stack<'a> {
+    fn new(shape: InputShape, bottleneck: Option<&'a BottleneckConfig>) -> Self {
         Self {
+            bottleneck,
+            bottleneck_parameters: None,
             shape,
             layers: Vec::new(),
             tensors: Vec::new(),
@@ -213,7 +222,11 @@ impl Stack {
         self.convolution(12, 5, 2, Some(activation))?;
         self.linear(outputs, None)?;
         if spread > 0.0 {
-            self.starts.fill(Start::Uniform(spread));
+            for (start, (name, _)) in self.starts.iter_mut().zip(&self.tensors) {
+                if !name.starts_with(bottleneck::PREFIX) {
+                    *start = Start::Uniform(spread);
+                }
+            }
         }
         Ok(())
     }
@@ -248,11 +261,23 @@ impl Stack {
 
     /// A linear layer and what follows it.
     fn linear(&mut self, outputs: usize, then: Option<Activation>) -> Result<(), ModelError> {
-        let inputs = self.shape.len();
         self.linears += 1;
         let name = format!("fc{}", self.linears);
+        self.bottleneck_before(&name, then.is_none())?;
+        self.bare_linear(&name, outputs, then)?;
+        self.activation(then);
+        Ok(())
+    }
+
+    fn bare_linear(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        then: Option<Activation>,
+    ) -> Result<(), ModelError> {
+        let inputs = self.shape.len();
         let bound = weight_bound(then, inputs, outputs);
-        let parameters = self.affine(&name, vec![outputs, inputs], Start::Uniform(bound))?;
+        let parameters = self.affine(name, vec![outputs, inputs], Start::Uniform(bound))?;
         self.layers.push(Layer::Linear {
             inputs,
             outputs,
@@ -263,7 +288,6 @@ impl Stack {
             height: 1,
             width: outputs,
         };
-        self.activation(then);
         Ok(())
     }
 
@@ -277,7 +301,7 @@ impl Stack {
     ) -> Result<(), ModelError> {
         self.bare_convolution(channels, kernel, padding, then)?;
         self.activation(then);
-        Ok(())
+        self.bottleneck_behind_convolution()
     }
 
     /// A convolution, a group normalisation and a non-linearity.
@@ -301,7 +325,7 @@ impl Stack {
             parameters,
         });
         self.activation(Some(then));
-        Ok(())
+        self.bottleneck_behind_convolution()
     }
 
     fn bare_convolution(
@@ -312,7 +336,10 @@ impl Stack {
         then: Option<Activation>,
     ) -> Result<(), ModelError> {
         let shape = self.conv_shape(channels, kernel, padding)?;
-        let parameters = self.kernels(channels, shape.in_channels, kernel, then)?;
+        self.convolutions += 1;
+        let name = format!("conv{}", self.convolutions);
+        let sizes = [channels, shape.in_channels, kernel, kernel];
+        let parameters = self.kernels(&name, sizes, then, true)?;
         self.push_convolution(shape, None, parameters);
         Ok(())
     }
@@ -343,20 +370,19 @@ impl Stack {
         Ok(shape)
     }
 
-    /// Weight and bias of the next convolution.
+    /// Weight and bias of a convolution: `sizes` are channels, those before it, and those of the kernel.
     fn kernels(
         &mut self,
-        channels: usize,
-        inputs: usize,
-        kernel: usize,
+        name: &str,
+        sizes: [usize; 4],
         then: Option<Activation>,
+        has_bias: bool,
     ) -> Result<Affine, ModelError> {
-        self.convolutions += 1;
-        let name = format!("conv{}", self.convolutions);
-        let window = kernel * kernel;
+        let [channels, inputs, rows, columns] = sizes;
+        let window = rows * columns;
         let bound = weight_bound(then, inputs * window, channels * window);
-        let sizes = vec![channels, inputs, kernel, kernel];
-        self.affine(&name, sizes, Start::Uniform(bound))
+        let bias_len = if has_bias { channels } else { 0 };
+        self.tensors_of(name, sizes.to_vec(), bias_len, Start::Uniform(bound))
     }
 
     fn push_convolution(
@@ -402,10 +428,13 @@ impl Stack {
         };
         let shape = self.conv_shape(channels, kernels.side(), 0)?;
         // Shape and start of the tensor are those of the strided convolution.
-        let parameters = self.kernels(channels, before.channels, kernel, Some(then))?;
+        self.convolutions += 1;
+        let name = format!("conv{}", self.convolutions);
+        let sizes = [channels, before.channels, kernel, kernel];
+        let parameters = self.kernels(&name, sizes, Some(then), true)?;
         self.push_convolution(shape, Some(kernels), parameters);
         self.activation(Some(then));
-        Ok(())
+        self.bottleneck_behind_convolution()
     }
 
     fn pool(&mut self, pooling: Pooling) {
@@ -448,6 +477,17 @@ impl Stack {
         start: Start,
     ) -> Result<Affine, ModelError> {
         let bias_len = sizes.first().copied().unwrap_or(0);
+        self.tensors_of(name, sizes, bias_len, start)
+    }
+
+    /// The same with a bias of another length, none of length 0.
+    fn tensors_of(
+        &mut self,
+        name: &str,
+        sizes: Vec<usize>,
+        bias_len: usize,
+        start: Start,
+    ) -> Result<Affine, ModelError> {
         let affine = sizes
             .iter()
             .try_fold(1_usize, |product, &size| product.checked_mul(size))
@@ -465,8 +505,11 @@ impl Stack {
             })?;
         self.parameters += affine.weight_len + affine.bias_len;
         self.tensors.push((format!("{name}.weight"), sizes));
-        self.tensors.push((format!("{name}.bias"), vec![bias_len]));
-        self.starts.extend([start, Start::Constant(0.0)]);
+        self.starts.push(start);
+        if bias_len > 0 {
+            self.tensors.push((format!("{name}.bias"), vec![bias_len]));
+            self.starts.push(Start::Constant(0.0));
+        }
         Ok(affine)
     }
 }

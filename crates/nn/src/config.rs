@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 /// let config: ModelConfig = serde_json::from_str(r#"{ "kind": "mlp", "hidden": [128] }"#)?;
 /// assert_eq!(
 ///     config,
-///     ModelConfig::Mlp { hidden: vec![128], activation: Activation::Relu, loss: LossConfig::Auto }
+///     ModelConfig::Mlp {
+///         hidden: vec![128],
+///         activation: Activation::Relu,
+///         loss: LossConfig::Auto,
+///         bottleneck: None,
+///     }
 /// );
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -35,6 +40,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// LeNet-5 (LeCun et al. 1998) for images of any channel count, from 12 x 12 up: 5x5 convolutions of 6 and 16
     /// channels, each followed by a 2x2 pool, then linear layers of 120, 84 and the classes. Images whose smaller side
@@ -53,6 +61,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// The MNIST CNN of McMahan et al. 2017: 5x5 same-padded convolutions of 32 and 64 channels, each with ReLU and 2x2
     /// max pooling, a linear layer of 512 with ReLU, and the output; 1,663,370 parameters for 28 x 28 x 1 and ten classes.
@@ -60,6 +71,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// Three blocks of 32, 64 and 128 channels, each a 3x3 same-padded convolution, group normalisation (8 groups),
     /// ReLU and 2x2 max pooling, then one linear layer. Made for 32 x 32 x 3; from 8 x 8 up.
@@ -67,6 +81,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// The small CNN of the differential-privacy literature (Papernot et al. 2021, and the tutorials of TensorFlow Privacy
     /// and Opacus): an 8x8 convolution of 16 channels with stride 2 and padding 3, a 4x4 convolution of 32 channels with
@@ -79,6 +96,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// The LeNet of Deep Leakage from Gradients (Zhu et al. 2019): three 5x5 convolutions of 12 channels with padding 2 and
     /// strides 2, 2 and 1, and one linear layer; smooth, so that gradients tell much of their example. 13,426 parameters for
@@ -94,6 +114,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
     /// A plain CNN as papers on gradient inversion attack it: 3x3 same-padded convolutions of 32, 64 and 64 channels, 2x2
     /// pools after the first two, and one linear layer; 87,114 parameters for 28 x 28 x 1 and ten classes. For images from
@@ -108,6 +131,9 @@ pub enum ModelConfig {
         /// Training loss (default `auto`).
         #[serde(default)]
         loss: LossConfig,
+        /// A variational bottleneck, against inversion by those who do not know of it (default none).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bottleneck: Option<BottleneckConfig>,
     },
 }
 
@@ -132,11 +158,83 @@ impl ModelConfig {
             Self::Logistic { loss }
             | Self::Mlp { loss, .. }
             | Self::Lenet5 { loss, .. }
-            | Self::Cnn { loss }
-            | Self::Cnn3 { loss }
+            | Self::Cnn { loss, .. }
+            | Self::Cnn3 { loss, .. }
             | Self::PapernotCnn { loss, .. }
             | Self::DlgLenet { loss, .. }
             | Self::Convnet { loss, .. } => *loss,
+        }
+    }
+
+    /// The variational bottleneck asked for.
+    pub fn bottleneck(&self) -> Option<&BottleneckConfig> {
+        match self {
+            Self::Logistic { .. } => None,
+            Self::Mlp { bottleneck, .. }
+            | Self::Lenet5 { bottleneck, .. }
+            | Self::Cnn { bottleneck, .. }
+            | Self::Cnn3 { bottleneck, .. }
+            | Self::PapernotCnn { bottleneck, .. }
+            | Self::DlgLenet { bottleneck, .. }
+            | Self::Convnet { bottleneck, .. } => bottleneck.as_ref(),
+        }
+    }
+}
+
+/// A variational bottleneck within a model: an encoder to means and deviations, a draw from them in every pass, also of
+/// evaluation, and a decoder back to the width before it. Its tensors are `bottleneck.encoder.*` and `bottleneck.decoder.*`.
+/// The divergence of what is drawn from a standard normal number, in bits, is part of the training loss.
+///
+/// It stops an attacker who does not know that it is there, and no other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BottleneckConfig {
+    /// PRECODE (Scheliga et al. 2022, arXiv 2108.04725): linear layers.
+    Precode {
+        /// Numbers that are drawn (default 256).
+        #[serde(default = "default_latent")]
+        latent: usize,
+        /// What a bit of divergence counts in the loss, 0 or more (default 0.001).
+        #[serde(default = "default_precode_beta")]
+        beta: f32,
+        /// The linear layer that it stands before, such as `fc1` (default the last).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
+        /// Whether it may have more parameters than the model without it (default false, which refuses one).
+        #[serde(default, skip_serializing_if = "is_false")]
+        may_outgrow: bool,
+    },
+    /// The convolutional variant (Scheliga et al. 2023, arXiv 2309.04515): a 5x5 same-padded convolution, a draw at every
+    /// position, and a 1x1 convolution, both without bias.
+    Convolutional {
+        /// Channels that are drawn (default half of those before it).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latent: Option<usize>,
+        /// What a bit of divergence counts in the loss, the mean of the positions, 0 or more (default 0.1).
+        #[serde(default = "default_convolutional_beta")]
+        beta: f32,
+        /// The convolution behind whose activation it stands, such as `conv2` (default `conv1`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
+        /// Whether it may have more parameters than the model without it (default false, which refuses one).
+        #[serde(default, skip_serializing_if = "is_false")]
+        may_outgrow: bool,
+    },
+}
+
+impl BottleneckConfig {
+    /// The name that `kind` has in a config file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Precode { .. } => "precode",
+            Self::Convolutional { .. } => "convolutional",
+        }
+    }
+
+    /// What a bit of divergence counts in the loss.
+    pub fn beta(&self) -> f32 {
+        match self {
+            Self::Precode { beta, .. } | Self::Convolutional { beta, .. } => *beta,
         }
     }
 }
@@ -200,6 +298,26 @@ fn is_one(width: &usize) -> bool {
     *width == 1
 }
 
+fn default_latent() -> usize {
+    256
+}
+
+fn default_precode_beta() -> f32 {
+    1e-3
+}
+
+fn default_convolutional_beta() -> f32 {
+    0.1
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 fn default_dlg_activation() -> Activation {
     Activation::Sigmoid
 }
@@ -225,7 +343,8 @@ mod tests {
                 activation: Activation::Tanh,
                 pooling: Pooling::Average,
                 width: 1,
-                loss: LossConfig::Auto
+                loss: LossConfig::Auto,
+                bottleneck: None
             }
         );
         assert_eq!(
@@ -233,7 +352,8 @@ mod tests {
             ModelConfig::DlgLenet {
                 activation: Activation::Sigmoid,
                 spread: 0.5,
-                loss: LossConfig::Auto
+                loss: LossConfig::Auto,
+                bottleneck: None
             }
         );
         assert_eq!(
@@ -241,7 +361,8 @@ mod tests {
             ModelConfig::Convnet {
                 activation: Activation::Relu,
                 pooling: Pooling::Max,
-                loss: LossConfig::Auto
+                loss: LossConfig::Auto,
+                bottleneck: None
             }
         );
         assert_eq!(
@@ -249,7 +370,8 @@ mod tests {
             ModelConfig::Mlp {
                 hidden: vec![200, 200],
                 activation: Activation::Relu,
-                loss: LossConfig::Auto
+                loss: LossConfig::Auto,
+                bottleneck: None
             }
         );
         for kind in [
@@ -287,6 +409,7 @@ mod tests {
             pooling: Pooling::Max,
             width: 3,
             loss: LossConfig::Binary,
+            bottleneck: None,
         };
         let text = serde_json::to_string(&config).expect("to json");
         assert_eq!(

@@ -45,6 +45,37 @@ pub enum ModelError {
         /// The bound asked for.
         spread: f32,
     },
+    /// A variational bottleneck without a latent number, or with a weight in the loss that is none.
+    #[error(
+        "the bottleneck has {latent} latent numbers and beta {beta}; it needs one at least, and a beta of 0 or more"
+    )]
+    Bottleneck {
+        /// Latent numbers or channels.
+        latent: usize,
+        /// What a bit of divergence counts in the loss.
+        beta: f32,
+    },
+    /// A variational bottleneck at a layer that the model has not.
+    #[error("{model} has no layer \"{place}\" for a {kind} bottleneck")]
+    BottleneckPlace {
+        /// The architecture.
+        model: &'static str,
+        /// The layer asked for.
+        place: String,
+        /// `precode`, which stands before a linear layer, or `convolutional`, which stands behind a convolution.
+        kind: &'static str,
+    },
+    /// A variational bottleneck that is larger than the model around it.
+    #[error(
+        "the bottleneck adds {added} parameters to a model of {host}; fewer latent numbers or a place with fewer inputs make it \
+         smaller, model.bottleneck.may_outgrow = true allows it"
+    )]
+    BottleneckOutgrows {
+        /// Parameters of the bottleneck.
+        added: usize,
+        /// Parameters of the model without it.
+        host: usize,
+    },
     /// An image that the convolutions and pools would shrink to nothing.
     #[error(
         "{model} needs images of at least {minimum} x {minimum}, the data has {height} x {width}"

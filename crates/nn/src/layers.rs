@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::bottleneck::{Drawn, Sampling};
 use crate::config::Activation;
 use crate::fold::{Fold, FoldedKernel};
 use crate::group_norm::{self, GroupNorm};
@@ -49,9 +50,11 @@ pub(crate) enum Layer {
         shape: GroupNorm,
         parameters: Affine,
     },
+    /// The draw of a variational bottleneck.
+    Sampling(Sampling),
 }
 
-/// The places of a layer's weight and bias, which follow each other.
+/// The places of a layer's weight and bias, which follow each other; a convolution without bias has one of length 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Affine {
     pub(crate) offset: usize,
@@ -94,6 +97,8 @@ pub(crate) enum Saved {
     Weight(Vec<f32>),
     /// For group normalisation, mean and reciprocal deviation of each example's groups.
     Moments(Vec<group_norm::Moments>),
+    /// For a variational bottleneck, its noise and deviations.
+    Drawn(Drawn),
 }
 
 /// What the forward pass left for a layer: its input and output, both `[n, features]`.
@@ -115,6 +120,7 @@ impl Layer {
             Self::Fold(fold) => fold.output_len(),
             Self::Activation { len, .. } => *len,
             Self::GroupNorm { shape, .. } => shape.len(),
+            Self::Sampling(sampling) => sampling.len(),
         }
     }
 
@@ -128,7 +134,8 @@ impl Layer {
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
-            | Self::Activation { .. } => None,
+            | Self::Activation { .. }
+            | Self::Sampling(_) => None,
         }
     }
 
@@ -152,6 +159,7 @@ impl Layer {
                     None => Saved::Nothing,
                 }
             }
+            Self::Sampling(sampling) => Saved::Drawn(Drawn::new(max_batch * sampling.len())),
             Self::Linear { .. } | Self::Fold(_) | Self::AvgPool2(_) | Self::Activation { .. } => {
                 Saved::Nothing
             }
@@ -216,6 +224,11 @@ impl Layer {
                 if let Saved::Moments(moments) = saved {
                     let (w, b) = place.of(parameters);
                     group_norm::forward(shape, x, w, b, y, &mut moments[..n * shape.groups]);
+                }
+            }
+            Self::Sampling(sampling) => {
+                if let Saved::Drawn(drawn) = saved {
+                    sampling.forward(x, y, drawn);
                 }
             }
         }
@@ -291,6 +304,11 @@ impl Layer {
                     );
                 }
             }
+            Self::Sampling(sampling) => {
+                if let Saved::Drawn(drawn) = seen.saved {
+                    sampling.backward_input(seen.x, dy, dx, drawn);
+                }
+            }
         }
     }
 
@@ -337,7 +355,8 @@ impl Layer {
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
-            | Self::Activation { .. } => {}
+            | Self::Activation { .. }
+            | Self::Sampling(_) => {}
         }
     }
 }

@@ -40,7 +40,9 @@
 //!     model.gradient(&parameters, &features, &labels, &mut workspace, &mut gradient);
 //!     optimizer.step(&mut parameters, &gradient, 0.5, 0.0, None);
 //! }
-//! assert_eq!(evaluate(&model, &parameters, &features, &labels, 1).accuracy, 1.0);
+//! // A model with a bottleneck draws in every pass, and asks for a generator; this one does not.
+//! let noise = |block: u32| ChaCha8Rng::seed_from_u64(block.into());
+//! assert_eq!(evaluate(&model, &parameters, &features, &labels, 1, noise).accuracy, 1.0);
 //! # Ok::<(), cloister_nn::ModelError>(())
 //! ```
 //!
@@ -53,11 +55,12 @@
 //!   `conv1`, `conv2`, `norm1`, `fc1`, ...; logistic regression is a lone `fc1`.
 //! * Two classes are learnt by one output, the log-odds of class 1, unless [`LossConfig::Softmax`] is asked for.
 //! * Same arguments, same bits, on one kind of processor; batches may be cut over any number of threads. Randomness is
-//!   drawn from the generator that is passed in, and only in [`Model::initial_parameters`].
+//!   drawn from the generator that is passed in, in [`Model::initial_parameters`] and [`Workspace::draw_noise`].
 //! * Lengths that do not fit are bugs of the caller, and panic; a description that cannot be built, or bytes that are no
 //!   model file, are errors. NaN and infinity never panic: they come out in the loss.
 
 mod architecture;
+mod bottleneck;
 mod config;
 mod error;
 mod fold;
@@ -73,7 +76,7 @@ pub mod model_file;
 mod optimizer;
 pub mod parallel;
 
-pub use config::{Activation, LossConfig, ModelConfig, Pooling};
+pub use config::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling};
 pub use error::ModelError;
 pub use layout::{Layout, LayoutError, TensorSpec};
 pub use loss::BatchLoss;

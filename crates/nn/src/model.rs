@@ -3,10 +3,11 @@
 use rand::{Rng, RngExt};
 
 use crate::architecture::{self, Architecture, Start};
+use crate::bottleneck::fill_normal;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::kernels::ConvScratch;
-use crate::layers::{Saved, Seen};
+use crate::layers::{Layer, Saved, Seen};
 use crate::layout::Layout;
 use crate::loss::BatchLoss;
 
@@ -68,12 +69,71 @@ pub struct Workspace {
     saved: Vec<Saved>,
     scratch: ConvScratch,
     per_example: PerExample,
+    noise: Noise,
 }
 
 impl Workspace {
     /// Most examples in a batch.
     pub fn max_batch(&self) -> usize {
         self.max_batch
+    }
+
+    /// Draws the noise of the next pass, over `n` examples: independent standard normal numbers, [`Model::noise_len`] of
+    /// them an example. A model without a bottleneck takes none from the generator.
+    ///
+    /// Every pass of a model with one wants its own draw, and uses it up.
+    pub fn draw_noise(&mut self, rng: &mut impl Rng, n: usize) {
+        self.noise.draw(rng, n);
+    }
+
+    /// The noise of the next pass, `[n, `[`Model::noise_len`]`]`, for those who must know it.
+    ///
+    /// # Panics
+    /// When it is not that of whole examples.
+    pub fn set_noise(&mut self, noise: &[f32]) {
+        self.noise.set(noise);
+    }
+}
+
+/// Noise that waits for the pass that it was drawn for.
+#[derive(Clone, Debug)]
+pub(crate) struct Noise {
+    /// Numbers an example.
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Noise {
+    pub(crate) fn new(width: usize) -> Self {
+        let values = Vec::new();
+        Self { width, values }
+    }
+
+    pub(crate) fn draw(&mut self, rng: &mut impl Rng, n: usize) {
+        self.values.resize(n * self.width, 0.0);
+        fill_normal(&mut self.values, rng);
+    }
+
+    pub(crate) fn set(&mut self, noise: &[f32]) {
+        let whole = noise.len().checked_rem(self.width).unwrap_or(noise.len());
+        assert_eq!(whole, 0, "noise is [n, {}]", self.width);
+        self.values.clear();
+        self.values.extend_from_slice(noise);
+    }
+
+    /// Takes out what was drawn for `n` examples; [`Self::put_back`] keeps its memory.
+    pub(crate) fn take(&mut self, n: usize) -> Vec<f32> {
+        assert_eq!(
+            self.values.len(),
+            n * self.width,
+            "numbers of noise drawn for a pass over {n} examples"
+        );
+        std::mem::take(&mut self.values)
+    }
+
+    pub(crate) fn put_back(&mut self, mut values: Vec<f32>) {
+        values.clear();
+        self.values = values;
     }
 }
 
@@ -113,6 +173,18 @@ impl Model {
     /// The tensors of the flat parameter vector.
     pub fn layout(&self) -> &Layout {
         &self.architecture.layout
+    }
+
+    /// Numbers of noise that a pass takes for an example: 0 but for a variational bottleneck, whose every pass, also one
+    /// without gradient, wants [`Workspace::draw_noise`] before it.
+    pub fn noise_len(&self) -> usize {
+        let layers = self.architecture.layers.iter();
+        layers
+            .map(|layer| match layer {
+                Layer::Sampling(sampling) => sampling.len(),
+                _ => 0,
+            })
+            .sum()
     }
 
     /// Draws starting parameters, tensor by tensor in the layout's order.
@@ -159,6 +231,7 @@ impl Model {
                 .collect(),
             scratch,
             per_example: PerExample::default(),
+            noise: Noise::new(self.noise_len()),
         }
     }
 
@@ -166,10 +239,13 @@ impl Model {
     ///
     /// `inputs` is `[n, features]` and `labels` is `[n]`, `n` up to [`Workspace::max_batch`]; `parameters` and `gradient` have
     /// the layout's length. Returns the *sum* of the losses and the number of right predictions, both before any step. An
-    /// empty batch has gradient 0. Allocates nothing; equal arguments give equal bits.
+    /// empty batch has gradient 0. Allocates nothing; equal arguments, and equal noise, give equal bits.
+    ///
+    /// The loss of a model with a variational bottleneck is the cross-entropy and beta times the divergence in bits.
     ///
     /// # Panics
-    /// When a length does not fit, a label is not below the classes, or the workspace is another model's.
+    /// When a length does not fit, a label is not below the classes, the workspace is another model's, or noise for as many
+    /// examples has not been drawn.
     pub fn gradient(
         &self,
         parameters: &[f32],
@@ -189,7 +265,9 @@ impl Model {
             gradient.fill(0.0);
             return BatchLoss::default();
         }
-        self.forward(parameters, inputs, n, ws);
+        let noise = ws.noise.take(n);
+        self.forward(parameters, inputs, n, &noise, ws);
+        ws.noise.put_back(noise);
         let loss = self.loss(labels, 1.0 / n as f32, ws);
         self.backward(parameters, inputs, n, ws, gradient);
         loss
@@ -198,7 +276,7 @@ impl Model {
     /// The logits `[batch, outputs]` of `batch` examples, `inputs` being `[batch, features]`.
     ///
     /// # Panics
-    /// When a length does not fit, or the workspace is another model's.
+    /// When a length does not fit, the workspace is another model's, or noise for as many examples has not been drawn.
     pub fn logits<'w>(
         &self,
         parameters: &[f32],
@@ -206,7 +284,9 @@ impl Model {
         batch: usize,
         ws: &'w mut Workspace,
     ) -> &'w [f32] {
-        self.forward(parameters, inputs, batch, ws);
+        let noise = ws.noise.take(batch);
+        self.forward(parameters, inputs, batch, &noise, ws);
+        ws.noise.put_back(noise);
         let last = self.architecture.layers.len() - 1;
         &ws.outputs[last][..batch * self.outputs()]
     }
@@ -225,13 +305,38 @@ impl Model {
         let len = labels.len() * self.outputs();
         let logits = &ws.outputs[last][..len];
         let delta = &mut ws.deltas[last][..len];
-        self.architecture
+        let mut loss = self
+            .architecture
             .loss
-            .backward(logits, labels, weight, delta)
+            .backward(logits, labels, weight, delta);
+        loss.loss_sum += self.penalty(labels.len(), weight, ws);
+        loss
     }
 
-    /// Fills each layer's output.
-    fn forward(&self, parameters: &[f32], inputs: &[f32], n: usize, ws: &mut Workspace) {
+    /// What the divergence of a variational bottleneck adds to the summed loss of `n` examples; its derivative will be that
+    /// of `weight` times it.
+    fn penalty(&self, n: usize, weight: f32, ws: &mut Workspace) -> f64 {
+        let mut sum = 0.0;
+        for (index, layer) in self.architecture.layers.iter().enumerate() {
+            if let (Layer::Sampling(sampling), Saved::Drawn(drawn)) = (layer, &mut ws.saved[index])
+                && let Some(before) = index.checked_sub(1)
+            {
+                drawn.weight = weight;
+                sum += sampling.penalty(&ws.outputs[before][..n * 2 * sampling.len()], drawn);
+            }
+        }
+        sum
+    }
+
+    /// Fills each layer's output. `noise` is `[n, noise_len]`.
+    fn forward(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        n: usize,
+        noise: &[f32],
+        ws: &mut Workspace,
+    ) {
         let layers = &self.architecture.layers;
         assert_eq!(
             parameters.len(),
@@ -256,6 +361,10 @@ impl Model {
             let (before, rest) = ws.outputs.split_at_mut(index);
             let x = input_of(inputs, before, layers, n);
             let y = &mut rest[0][..n * layer.output_len()];
+            // No model has more than one layer that draws.
+            if let Saved::Drawn(drawn) = &mut ws.saved[index] {
+                drawn.noise[..noise.len()].copy_from_slice(noise);
+            }
             layer.forward(parameters, x, y, &mut ws.saved[index], n, &mut ws.scratch);
         }
     }
@@ -296,7 +405,7 @@ impl Model {
 fn input_of<'a>(
     inputs: &'a [f32],
     outputs: &'a [Vec<f32>],
-    layers: &[crate::layers::Layer],
+    layers: &[Layer],
     n: usize,
 ) -> &'a [f32] {
     match outputs.split_last() {
@@ -320,6 +429,7 @@ mod tests {
             hidden: vec![7, 5],
             activation: Activation::Softplus,
             loss: LossConfig::Auto,
+            bottleneck: None,
         };
         let input = InputShape {
             channels: 1,

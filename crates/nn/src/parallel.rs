@@ -7,12 +7,13 @@
 use std::ops::Range;
 use std::thread;
 
+use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::loss::BatchLoss;
 use crate::metrics::{Evaluation, Tally};
-use crate::model::{Model, Workspace};
+use crate::model::{Model, Noise, Workspace};
 
 /// Most parts of a batch, and so most threads that one gradient can use.
 const MOST_PARTS: usize = 8;
@@ -33,6 +34,7 @@ pub struct ParallelWorkspace {
     pool: Option<ThreadPool>,
     parts: Vec<Part>,
     max_batch: usize,
+    noise: Noise,
 }
 
 /// What one part of a batch needs and gives.
@@ -76,12 +78,18 @@ impl ParallelWorkspace {
             pool,
             parts: (0..part_count(max_batch)).map(part).collect(),
             max_batch,
+            noise: Noise::new(model.noise_len()),
         })
     }
 
     /// Most examples in a batch.
     pub fn max_batch(&self) -> usize {
         self.max_batch
+    }
+
+    /// Draws the noise of the next gradient, as [`Workspace::draw_noise`] does.
+    pub fn draw_noise(&mut self, rng: &mut impl Rng, n: usize) {
+        self.noise.draw(rng, n);
     }
 }
 
@@ -136,11 +144,15 @@ pub fn gradient_parallel(
     let count = part_count(n);
     let pool = ws.pool.as_ref();
     let parts = &mut ws.parts[..count];
+    let noise = ws.noise.take(n);
+    let width = model.noise_len();
     each(pool, parts.iter_mut().collect(), |index, part| {
         let rows = cut(n, count, index);
         let inputs = &inputs[rows.start * features..rows.end * features];
-        part.run(model, parameters, inputs, &labels[rows]);
+        let noise = &noise[rows.start * width..rows.end * width];
+        part.run(model, parameters, inputs, &labels[rows], noise);
     });
+    ws.noise.put_back(noise);
     let parts = &*parts;
     let blocks = gradient.chunks_mut(REDUCTION_BLOCK).collect();
     each(pool, blocks, |block, out| {
@@ -158,11 +170,19 @@ pub fn gradient_parallel(
 }
 
 impl Part {
-    fn run(&mut self, model: &Model, parameters: &[f32], inputs: &[f32], labels: &[u32]) {
+    fn run(
+        &mut self,
+        model: &Model,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        noise: &[f32],
+    ) {
         let n = labels.len();
-        let features = model.input().len();
+        let (features, width) = (model.input().len(), model.noise_len());
         let pieces = n.div_ceil(MOST_ROWS);
         if pieces <= 1 {
+            self.workspace.set_noise(noise);
             let (ws, gradient) = (&mut self.workspace, &mut self.gradient);
             self.loss = model.gradient(parameters, inputs, labels, ws, gradient);
             return;
@@ -173,6 +193,8 @@ impl Part {
             let rows = cut(n, pieces, index);
             let inputs = &inputs[rows.start * features..rows.end * features];
             let weight = share(rows.len(), n);
+            self.workspace
+                .set_noise(&noise[rows.start * width..rows.end * width]);
             let (ws, piece) = (&mut self.workspace, &mut self.piece);
             let loss = model.gradient(parameters, inputs, &labels[rows], ws, piece);
             self.loss.add(loss);
@@ -208,14 +230,18 @@ fn each<T: Send>(pool: Option<&ThreadPool>, items: Vec<T>, work: impl Fn(usize, 
 /// The measures of a model on labelled examples: `features` is `[n, features]`, `labels` is `[n]`. Bit-equal for any
 /// number of `threads` (0 counts as 1).
 ///
+/// A variational bottleneck draws in evaluation, too: `noise` gives the generator of each block of 64 rows, by its number. Of
+/// other models it is not called. The loss is the cross-entropy alone.
+///
 /// # Panics
 /// When a length does not fit, or a label is not below the classes.
-pub fn evaluate(
+pub fn evaluate<R: Rng>(
     model: &Model,
     parameters: &[f32],
     features: &[f32],
     labels: &[u32],
     threads: usize,
+    noise: impl Fn(u32) -> R + Sync,
 ) -> Evaluation {
     let width = model.input().len();
     let n = labels.len();
@@ -223,11 +249,15 @@ pub fn evaluate(
     // Whole blocks go to a thread, so that a row has the same neighbours in the kernels for any number of threads.
     let blocks = n.div_ceil(MOST_ROWS);
     let threads = threads.clamp(1, blocks.max(1));
+    let draws = model.noise_len() > 0;
     let work = |thread: usize| {
         let mut workspace = model.workspace(n.min(MOST_ROWS));
         let mut tally = Tally::for_model(model);
         for block in cut(blocks, threads, thread) {
             let rows = block * MOST_ROWS..n.min((block + 1) * MOST_ROWS);
+            if draws {
+                workspace.draw_noise(&mut noise(block as u32), rows.len());
+            }
             let inputs = &features[rows.start * width..rows.end * width];
             let logits = model.logits(parameters, inputs, rows.len(), &mut workspace);
             tally.add(logits, &labels[rows]);

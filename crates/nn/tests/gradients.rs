@@ -161,6 +161,7 @@ fn mlp() {
                     hidden: vec![19, 33],
                     activation: kind,
                     loss: LossConfig::Auto,
+                    bottleneck: None,
                 },
                 input: (1, 1, 13),
                 classes,
@@ -182,6 +183,7 @@ fn lenet5(kind: Activation, pooling: Pooling, input: (usize, usize, usize), padd
             pooling,
             width: 1,
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input,
         classes: 10,
@@ -227,6 +229,7 @@ fn cnn() {
         check(&Case {
             config: ModelConfig::Cnn {
                 loss: LossConfig::Auto,
+                bottleneck: None,
             },
             input,
             classes: 10,
@@ -248,6 +251,7 @@ fn cnn3() {
         check(&Case {
             config: ModelConfig::Cnn3 {
                 loss: LossConfig::Auto,
+                bottleneck: None,
             },
             input,
             classes: 4,
@@ -277,6 +281,7 @@ fn papernot_cnn() {
             config: ModelConfig::PapernotCnn {
                 activation: kind,
                 loss: LossConfig::Auto,
+                bottleneck: None,
             },
             input,
             classes: 10,
@@ -306,6 +311,7 @@ fn dlg_lenet() {
                 activation: kind,
                 spread,
                 loss: LossConfig::Auto,
+                bottleneck: None,
             },
             input,
             classes: 10,
@@ -331,6 +337,7 @@ fn convnet() {
                 activation: kind,
                 pooling,
                 loss: LossConfig::Auto,
+                bottleneck: None,
             },
             input,
             classes: 10,
@@ -354,6 +361,7 @@ fn lenet5_wide() {
             pooling,
             width: 3,
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (3, 16, 17),
         classes: 10,

@@ -30,6 +30,7 @@ fn a_model_survives_a_round_trip_bit_for_bit() {
     };
     let config = ModelConfig::Cnn3 {
         loss: LossConfig::Auto,
+        bottleneck: None,
     };
     let model = Model::build(&config, shape, 10).expect("model");
     let mut parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(3));

@@ -17,6 +17,7 @@ fn mlp(hidden: &[usize]) -> ModelConfig {
         hidden: hidden.to_vec(),
         activation: Activation::Relu,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -26,6 +27,7 @@ fn lenet5() -> ModelConfig {
         pooling: Pooling::Average,
         width: 1,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -33,6 +35,7 @@ fn papernot() -> ModelConfig {
     ModelConfig::PapernotCnn {
         activation: Activation::Tanh,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -41,6 +44,7 @@ fn dlg(spread: f32) -> ModelConfig {
         activation: Activation::Sigmoid,
         spread,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -49,6 +53,7 @@ fn convnet() -> ModelConfig {
         activation: Activation::Relu,
         pooling: Pooling::Max,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -58,6 +63,7 @@ fn wide(width: usize) -> ModelConfig {
         pooling: Pooling::Max,
         width,
         loss: AUTO,
+        bottleneck: None,
     }
 }
 
@@ -87,7 +93,13 @@ fn published_parameter_counts() {
     // McMahan et al. 2017, section 3: "2NN" and "CNN".
     assert_eq!(count(&mlp(&[200, 200]), image(1, 28)), 199_210);
     assert_eq!(
-        count(&ModelConfig::Cnn { loss: AUTO }, image(1, 28)),
+        count(
+            &ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None
+            },
+            image(1, 28)
+        ),
         1_663_370
     );
     assert_eq!(count(&mlp(&[128]), image(1, 28)), 101_770);
@@ -120,7 +132,14 @@ fn two_classes_need_one_output_unless_softmax_is_asked_for() {
 
 #[test]
 fn tensors_have_pytorch_names_and_shapes() {
-    let model = build(&ModelConfig::Cnn3 { loss: AUTO }, image(3, 32), 10);
+    let model = build(
+        &ModelConfig::Cnn3 {
+            loss: AUTO,
+            bottleneck: None,
+        },
+        image(3, 32),
+        10,
+    );
     let tensors: Vec<(&str, &[usize])> = model
         .layout()
         .tensors()
@@ -219,7 +238,10 @@ fn starting_values_follow_the_stated_schemes() {
         "conv2.weight",
         (6.0 / (48.0 * 16.0_f64)).sqrt(),
     );
-    let cnn3 = ModelConfig::Cnn3 { loss: AUTO };
+    let cnn3 = ModelConfig::Cnn3 {
+        loss: AUTO,
+        bottleneck: None,
+    };
     bounds(
         &cnn3,
         image(3, 32),
@@ -252,6 +274,11 @@ fn a_spread_is_the_start_of_all_parameters() {
     assert!(parameters[bias].iter().all(|b| b.to_bits() == 0));
 }
 
+/// What no model here draws from.
+fn draws(block: u32) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(block.into())
+}
+
 fn batch(model: &Model, n: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let inputs = (0..n * model.input().len())
@@ -269,8 +296,20 @@ fn steps_repeat_bit_for_bit() {
     for (config, input) in [
         (mlp(&[31]), table(17)),
         (lenet5(), image(1, 28)),
-        (ModelConfig::Cnn { loss: AUTO }, image(1, 8)),
-        (ModelConfig::Cnn3 { loss: AUTO }, image(3, 9)),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            image(1, 8),
+        ),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            image(3, 9),
+        ),
         (papernot(), image(2, 15)),
         (dlg(0.5), image(2, 9)),
         (convnet(), image(1, 9)),
@@ -305,7 +344,7 @@ fn logits_agree_with_the_gradients_loss() {
     let mut ws = model.workspace(8);
     let mut gradient = vec![0.0; parameters.len()];
     let loss = model.gradient(&parameters, &inputs, &labels, &mut ws, &mut gradient);
-    let evaluation = evaluate(&model, &parameters, &inputs, &labels, 1);
+    let evaluation = evaluate(&model, &parameters, &inputs, &labels, 1, draws);
     assert!((evaluation.loss * 8.0 - loss.loss_sum).abs() < 1e-5);
     assert!((evaluation.accuracy * 8.0 - loss.correct as f64).abs() < 1e-12);
     assert_eq!(model.logits(&parameters, &inputs, 8, &mut ws).len(), 24);
@@ -375,7 +414,7 @@ fn every_optimiser_learns_the_rings() {
         (OptimizerConfig::ADAM, 0.01),
     ] {
         let mut parameters = model.initial_parameters(&mut ChaCha8Rng::seed_from_u64(1));
-        let before = evaluate(&model, &parameters, &test, &test_labels, 1);
+        let before = evaluate(&model, &parameters, &test, &test_labels, 1, draws);
         assert!(before.accuracy < 0.8, "{}", before.accuracy);
         let mut gradient = vec![0.0; parameters.len()];
         let mut ws = model.workspace(20);
@@ -386,7 +425,7 @@ fn every_optimiser_learns_the_rings() {
                 state.step(&mut parameters, &gradient, rate, 0.0, None);
             }
         }
-        let after = evaluate(&model, &parameters, &test, &test_labels, 1);
+        let after = evaluate(&model, &parameters, &test, &test_labels, 1, draws);
         assert!(after.accuracy > 0.97, "{optimizer:?}: {}", after.accuracy);
         assert!(after.auroc > Some(0.99) && after.loss < before.loss);
     }
@@ -420,12 +459,25 @@ fn convolutional_models_learn_the_direction_of_a_bar() {
         pooling: Pooling::Max,
         width: 1,
         loss: AUTO,
+        bottleneck: None,
     };
     for (config, epochs) in [
         (lenet5(), 30),
         (relu, 25),
-        (ModelConfig::Cnn { loss: AUTO }, 3),
-        (ModelConfig::Cnn3 { loss: AUTO }, 4),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            3,
+        ),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            4,
+        ),
         (convnet(), 4),
     ] {
         let model = build(&config, image(1, side), 3);
@@ -439,7 +491,7 @@ fn convolutional_models_learn_the_direction_of_a_bar() {
                 state.step(&mut parameters, &gradient, 0.003, 0.0, None);
             }
         }
-        let evaluation = evaluate(&model, &parameters, &test, &test_labels, 2);
+        let evaluation = evaluate(&model, &parameters, &test, &test_labels, 2, draws);
         assert!(
             evaluation.accuracy > 0.9,
             "{}: {}",
@@ -490,8 +542,20 @@ fn descriptions_that_cannot_be_built_are_refused() {
     );
     for (config, side) in [
         (lenet5(), 12),
-        (ModelConfig::Cnn { loss: AUTO }, 4),
-        (ModelConfig::Cnn3 { loss: AUTO }, 8),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            4,
+        ),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            8,
+        ),
         (papernot(), 14),
         (dlg(0.5), 4),
         (convnet(), 4),
@@ -505,7 +569,13 @@ fn descriptions_that_cannot_be_built_are_refused() {
         (mlp(&[1 << 20, 1 << 20]), table(5)),
         (mlp(&[3]), image(usize::MAX, 2)),
         (mlp(&[3]), table(1 << 31)),
-        (ModelConfig::Cnn { loss: AUTO }, image(1, 1 << 14)),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            image(1, 1 << 14),
+        ),
         (wide(usize::MAX), image(1, 28)),
         (wide(1 << 20), image(1, 28)),
         (dlg(0.5), image(1, 1 << 15)),

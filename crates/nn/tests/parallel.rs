@@ -14,6 +14,10 @@ struct Case {
     labels: Vec<u32>,
 }
 
+fn draws(block: u32) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(block.into())
+}
+
 fn case(config: &ModelConfig, side: usize, n: usize) -> Case {
     let shape = InputShape {
         channels: 1,
@@ -32,12 +36,18 @@ fn case(config: &ModelConfig, side: usize, n: usize) -> Case {
     }
 }
 
+fn drawing() -> ModelConfig {
+    let text = r#"{"kind":"mlp","hidden":[40],"bottleneck":{"kind":"precode","latent":7}}"#;
+    serde_json::from_str(text).expect("config")
+}
+
 fn mlp() -> ModelConfig {
     // 30,000 parameters and more: the reduction has several blocks.
     ModelConfig::Mlp {
         hidden: vec![300, 70],
         activation: Activation::Tanh,
         loss: LossConfig::Auto,
+        bottleneck: None,
     }
 }
 
@@ -48,11 +58,13 @@ fn gradients_do_not_depend_on_the_threads() {
         pooling: Pooling::Max,
         width: 1,
         loss: LossConfig::Auto,
+        bottleneck: None,
     };
     // One part; two; eight; parts of several pieces.
     for (config, side, sizes) in [
         (mlp(), 7, &[1, 31, 32, 100, 130, 700][..]),
         (lenet5, 12, &[40]),
+        (drawing(), 7, &[1, 40, 700]),
     ] {
         let most = *sizes.iter().max().expect("sizes");
         let all = case(&config, side, most);
@@ -65,6 +77,7 @@ fn gradients_do_not_depend_on_the_threads() {
             let run = |threads| {
                 let mut ws = ParallelWorkspace::new(model, most, threads).expect("threads");
                 let mut gradient = vec![f32::NAN; parameters.len()];
+                ws.draw_noise(&mut draws(3), n);
                 let loss =
                     gradient_parallel(model, parameters, inputs, labels, &mut ws, &mut gradient);
                 let bits: Vec<u32> = gradient.iter().map(|g| g.to_bits()).collect();
@@ -77,6 +90,7 @@ fn gradients_do_not_depend_on_the_threads() {
             }
             let mut whole = vec![0.0; parameters.len()];
             let mut ws = model.workspace(n);
+            ws.draw_noise(&mut draws(3), n);
             let loss = model.gradient(parameters, inputs, labels, &mut ws, &mut whole);
             assert_eq!(loss.correct, one.1);
             assert!((loss.loss_sum - f64::from_bits(one.0)).abs() < 1e-5 * loss.loss_sum);
@@ -112,8 +126,9 @@ fn a_workspace_serves_smaller_batches_and_an_empty_one() {
 
 #[test]
 fn evaluation_does_not_depend_on_the_threads() {
-    for n in [0, 1, 63, 64, 65, 500] {
-        let all = case(&mlp(), 5, n);
+    let sizes = [0, 1, 63, 64, 65, 500].map(|n| (mlp(), n));
+    for (config, n) in sizes.into_iter().chain([(drawing(), 500)]) {
+        let all = case(&config, 5, n);
         let run = |threads| {
             evaluate(
                 &all.model,
@@ -121,6 +136,7 @@ fn evaluation_does_not_depend_on_the_threads() {
                 &all.inputs,
                 &all.labels,
                 threads,
+                draws,
             )
         };
         let one = run(1);

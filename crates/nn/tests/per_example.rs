@@ -29,6 +29,7 @@ struct Batch {
     parameters: Vec<f32>,
     inputs: Vec<f32>,
     labels: Vec<u32>,
+    noise: Vec<f32>,
 }
 
 fn shape(channels: usize, height: usize, width: usize) -> InputShape {
@@ -59,12 +60,16 @@ fn batch(config: &ModelConfig, input: InputShape, classes: usize, n: usize, seed
     let labels = (0..n)
         .map(|_| rng.random_range(0..classes as u32))
         .collect();
+    let noise = (0..n * model.noise_len())
+        .map(|_| rng.random_range(-2.0..2.0))
+        .collect();
     Batch {
         config: config.clone(),
         model,
         parameters,
         inputs,
         labels,
+        noise,
     }
 }
 
@@ -88,7 +93,9 @@ impl Batch {
         self.inputs
             .chunks_exact(self.features())
             .zip(self.labels.chunks_exact(1))
-            .map(|(x, label)| {
+            .enumerate()
+            .map(|(j, (x, label))| {
+                ws.set_noise(self.noise_of(j));
                 self.model
                     .gradient(&self.parameters, x, label, &mut ws, &mut gradient);
                 gradient.iter().map(|&g| f64::from(g)).collect()
@@ -96,7 +103,13 @@ impl Batch {
             .collect()
     }
 
+    fn noise_of(&self, j: usize) -> &[f32] {
+        let width = self.model.noise_len();
+        &self.noise[j * width..][..width]
+    }
+
     fn clipped(&self, clip: f32, ws: &mut Workspace) -> (Clipped, Vec<f32>) {
+        ws.set_noise(&self.noise);
         let mut sum = vec![f32::NAN; self.parameters.len()];
         let clipped = self.model.clipped_gradient_sum(
             &self.parameters,
@@ -123,7 +136,8 @@ impl Batch {
                 .flat_map(|j| &self.inputs[j * self.features()..][..self.features()])
                 .copied()
                 .collect(),
-            labels: rows.map(|j| self.labels[j]).collect(),
+            labels: rows.clone().map(|j| self.labels[j]).collect(),
+            noise: rows.flat_map(|j| self.noise_of(j)).copied().collect(),
         }
     }
 }
@@ -161,6 +175,7 @@ fn check(batch: &Batch, what: &str) {
     assert_eq!(clipped.non_finite, 0, "{what}");
 
     let mut gradient = vec![0.0; batch.parameters.len()];
+    ws.set_noise(&batch.noise);
     let loss = batch.model.gradient(
         &batch.parameters,
         &batch.inputs,
@@ -208,6 +223,7 @@ fn perceptrons_and_logistic_regression() {
                 hidden: vec![19, 33],
                 activation: kind,
                 loss: AUTO,
+                bottleneck: None,
             };
             let what = format!("{kind:?}, {classes} classes");
             check(&batch(&config, shape(1, 1, 13), classes, 11, 1), &what);
@@ -226,29 +242,57 @@ fn convolutional_models() {
         pooling,
         width: 1,
         loss: AUTO,
+        bottleneck: None,
     };
     let papernot = |activation| ModelConfig::PapernotCnn {
         activation,
         loss: AUTO,
+        bottleneck: None,
     };
     let dlg = |activation, spread| ModelConfig::DlgLenet {
         activation,
         spread,
         loss: AUTO,
+        bottleneck: None,
     };
     let convnet = || ModelConfig::Convnet {
         activation: Activation::Relu,
         pooling: Pooling::Max,
         loss: AUTO,
+        bottleneck: None,
     };
     for (config, input) in [
         (lenet5(Activation::Tanh, Pooling::Average), shape(1, 28, 28)),
         (lenet5(Activation::Relu, Pooling::Max), shape(3, 32, 33)),
         (lenet5(Activation::Sigmoid, Pooling::Max), shape(1, 12, 12)),
-        (ModelConfig::Cnn { loss: AUTO }, shape(1, 28, 28)),
-        (ModelConfig::Cnn { loss: AUTO }, shape(2, 8, 7)),
-        (ModelConfig::Cnn3 { loss: AUTO }, shape(3, 32, 32)),
-        (ModelConfig::Cnn3 { loss: AUTO }, shape(1, 8, 8)),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(1, 28, 28),
+        ),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(2, 8, 7),
+        ),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(3, 32, 32),
+        ),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(1, 8, 8),
+        ),
         (papernot(Activation::Relu), shape(1, 28, 28)),
         (papernot(Activation::Tanh), shape(2, 15, 18)),
         (dlg(Activation::Sigmoid, 0.5), shape(1, 28, 28)),
@@ -259,6 +303,47 @@ fn convolutional_models() {
     ] {
         let what = format!("{} of {input:?}", config.kind());
         check(&batch(&config, input, 10, 5, 3), &what);
+    }
+}
+
+fn drawing(text: &str) -> ModelConfig {
+    serde_json::from_str(text).expect("config")
+}
+
+/// The divergence is part of each example's own gradient, and a kernel without bias has a norm without one.
+#[test]
+fn variational_bottlenecks() {
+    for (text, input) in [
+        (
+            r#"{"kind":"mlp","hidden":[9],"bottleneck":{"kind":"precode","latent":3,"beta":0.3}}"#,
+            shape(1, 1, 13),
+        ),
+        (
+            r#"{"kind":"lenet5","bottleneck":{"kind":"precode","latent":8,"place":"fc2"}}"#,
+            shape(1, 28, 28),
+        ),
+        (
+            r#"{"kind":"convnet","bottleneck":{"kind":"precode","latent":2,"beta":1.0}}"#,
+            shape(2, 9, 8),
+        ),
+        (
+            r#"{"kind":"convnet","bottleneck":{"kind":"convolutional"}}"#,
+            shape(1, 8, 9),
+        ),
+        (
+            r#"{"kind":"cnn3","bottleneck":{"kind":"convolutional","latent":3,"place":"conv2"}}"#,
+            shape(3, 9, 10),
+        ),
+        (
+            r#"{"kind":"papernot-cnn","bottleneck":{"kind":"convolutional","beta":2.0}}"#,
+            shape(1, 28, 28),
+        ),
+        (
+            r#"{"kind":"dlg-lenet","spread":0.0,"bottleneck":{"kind":"convolutional","latent":4}}"#,
+            shape(1, 12, 12),
+        ),
+    ] {
+        check(&batch(&drawing(text), input, 3, 6, 4), text);
     }
 }
 
@@ -274,7 +359,7 @@ proptest! {
         kind in 0usize..4,
         seed in 0u64..1000,
     ) {
-        let config = ModelConfig::Mlp { hidden, activation: ACTIVATIONS[kind], loss: AUTO };
+        let config = ModelConfig::Mlp { hidden, activation: ACTIVATIONS[kind], loss: AUTO, bottleneck: None };
         check(&batch(&config, shape(1, 1, inputs), classes, n, seed), "random perceptron");
     }
 
@@ -287,11 +372,11 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let config = [
-            ModelConfig::Lenet5 { activation: Activation::Softplus, pooling: Pooling::Max, width: 1, loss: AUTO },
-            ModelConfig::Cnn { loss: AUTO },
-            ModelConfig::Cnn3 { loss: AUTO },
-            ModelConfig::PapernotCnn { activation: Activation::Tanh, loss: AUTO },
-            ModelConfig::DlgLenet { activation: Activation::Softplus, spread: 0.0, loss: AUTO },
+            ModelConfig::Lenet5 { activation: Activation::Softplus, pooling: Pooling::Max, width: 1, loss: AUTO, bottleneck: None },
+            ModelConfig::Cnn { loss: AUTO, bottleneck: None },
+            ModelConfig::Cnn3 { loss: AUTO, bottleneck: None },
+            ModelConfig::PapernotCnn { activation: Activation::Tanh, loss: AUTO, bottleneck: None },
+            ModelConfig::DlgLenet { activation: Activation::Softplus, spread: 0.0, loss: AUTO, bottleneck: None },
         ];
         check(&batch(&config[which], shape(channels, height, width), 3, n, seed), "random image");
     }
@@ -325,16 +410,34 @@ fn broken_examples_contribute_nothing_and_change_nothing() {
         hidden: vec![9, 7],
         activation: Activation::Relu,
         loss: AUTO,
+        bottleneck: None,
     };
     let papernot = ModelConfig::PapernotCnn {
         activation: Activation::Relu,
         loss: AUTO,
+        bottleneck: None,
     };
     for (config, input) in [
         (relu, shape(1, 1, 20)),
         (papernot, shape(1, 16, 16)),
-        (ModelConfig::Cnn3 { loss: AUTO }, shape(1, 8, 8)),
-        (ModelConfig::Cnn { loss: AUTO }, shape(1, 9, 9)),
+        (
+            ModelConfig::Cnn3 {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(1, 8, 8),
+        ),
+        (
+            ModelConfig::Cnn {
+                loss: AUTO,
+                bottleneck: None,
+            },
+            shape(1, 9, 9),
+        ),
+        (
+            drawing(r#"{"kind":"convnet","bottleneck":{"kind":"convolutional","latent":2}}"#),
+            shape(1, 8, 8),
+        ),
     ] {
         let whole = batch(&config, input, 4, 6, 8);
         let mut ws = whole.model.workspace(6);
@@ -395,6 +498,7 @@ fn sums_repeat_bit_for_bit_and_large_batches_go_in_pieces() {
         pooling: Pooling::Average,
         width: 1,
         loss: AUTO,
+        bottleneck: None,
     };
     let batch = batch(&config, shape(1, 12, 12), 4, 13, 5);
     let expected = batch.clipped(0.3, &mut batch.model.workspace(13));

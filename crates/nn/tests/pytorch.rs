@@ -95,6 +95,7 @@ fn lenet5_tanh_average() {
             pooling: Pooling::Average,
             width: 1,
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (1, 28, 28),
         parameters: 61_706,
@@ -172,6 +173,7 @@ fn lenet5_relu_max() {
             pooling: Pooling::Max,
             width: 1,
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (3, 32, 32),
         parameters: 62_006,
@@ -246,6 +248,7 @@ fn cnn() {
     check(&Recorded {
         config: ModelConfig::Cnn {
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (1, 28, 28),
         parameters: 1_663_370,
@@ -308,6 +311,7 @@ fn cnn3() {
     check(&Recorded {
         config: ModelConfig::Cnn3 {
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (3, 32, 32),
         parameters: 114_186,
@@ -407,6 +411,7 @@ fn papernot_cnn() {
         config: ModelConfig::PapernotCnn {
             activation: Activation::Tanh,
             loss: LossConfig::Auto,
+            bottleneck: None,
         },
         input: (1, 28, 28),
         parameters: 26_010,

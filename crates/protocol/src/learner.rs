@@ -1,6 +1,7 @@
 //! A client's training: the one trait between the round and whatever trains.
 
 mod dp_sgd;
+mod draws;
 mod soteria;
 
 use std::sync::{Mutex, PoisonError};
@@ -10,19 +11,23 @@ use cloister_nn::metrics::{Evaluation, Tally};
 use cloister_nn::{
     Layout, Model, Optimizer, OptimizerConfig, Proximal, TangentWorkspace, Workspace,
 };
+use cloister_privacy::noise::NoiseSource;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{LocalOptimizer, TrainPlan};
+use crate::streams::Streams;
 
 pub use dp_sgd::DpSgd;
+use draws::Draws;
 
 /// What a client made of the global model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
     /// Examples trained on.
     pub examples: u64,
-    /// Mean training loss per example over the local steps; `None` is withheld, as it is of private examples.
+    /// Mean training loss per example over the local steps, with what a variational bottleneck's divergence adds to it;
+    /// `None` is withheld, as it is of private examples.
     pub loss: Option<f64>,
     /// Trained parameters minus global parameters, in the order of the layout.
     pub values: Vec<f32>,
@@ -106,6 +111,8 @@ pub struct ModelLearner<'a> {
     dp_sgd: Option<DpSgd>,
     /// Share of the representation's units from which the last layer learns nothing.
     soteria: Option<f64>,
+    secret: Option<NoiseSource>,
+    streams: Streams,
     scratch: Scratch,
 }
 
@@ -143,6 +150,8 @@ impl<'a> ModelLearner<'a> {
             frozen: None,
             dp_sgd: None,
             soteria: None,
+            secret: None,
+            streams: Streams::new(0),
             scratch,
         })
     }
@@ -164,6 +173,21 @@ impl<'a> ModelLearner<'a> {
         Ok(self)
     }
 
+    /// Draws the noise of a variational bottleneck in training from `source`, which a server cannot repeat. Without one it
+    /// comes from the generator of the training, which everybody with the run's seed can repeat.
+    #[must_use]
+    pub fn drawing_from(mut self, source: Option<NoiseSource>) -> Self {
+        self.secret = source;
+        self
+    }
+
+    /// Draws the noise of a variational bottleneck in evaluation from `streams`, by default those of seed 0.
+    #[must_use]
+    pub fn evaluating_with(mut self, streams: Streams) -> Self {
+        self.streams = streams;
+        self
+    }
+
     /// Gives the buffers back.
     pub fn into_scratch(self) -> Scratch {
         self.scratch
@@ -171,17 +195,23 @@ impl<'a> ModelLearner<'a> {
 
     /// One step's mean gradient into `scratch.gradient`; the batch is `scratch.order[from..to]`. Gives the sum of
     /// the losses.
-    fn gradient(&mut self, parameters: &[f32], from: usize, to: usize) -> f64 {
+    fn gradient(
+        &mut self,
+        parameters: &[f32],
+        from: usize,
+        to: usize,
+        draws: &mut Draws<'_>,
+    ) -> f64 {
         let batch = to - from;
         if batch <= CHUNK {
             self.gather(from, to);
-            return self.pass(parameters, batch, false);
+            return self.pass(parameters, batch, false, draws);
         }
         let mut loss = 0.0;
         for start in (from..to).step_by(CHUNK) {
             let end = to.min(start + CHUNK);
             self.gather(start, end);
-            loss += self.pass(parameters, end - start, true);
+            loss += self.pass(parameters, end - start, true, draws);
             let share = (end - start) as f32 / batch as f32;
             let Scratch {
                 gradient, partial, ..
@@ -212,8 +242,15 @@ impl<'a> ModelLearner<'a> {
         }
     }
 
-    fn pass(&mut self, parameters: &[f32], batch: usize, partial: bool) -> f64 {
+    fn pass(
+        &mut self,
+        parameters: &[f32],
+        batch: usize,
+        partial: bool,
+        draws: &mut Draws<'_>,
+    ) -> f64 {
         let workspace = workspace(&mut self.scratch.workspace, self.model, batch);
+        workspace.draw_noise(draws, batch);
         let gradient = if partial {
             &mut self.scratch.partial
         } else {
@@ -308,8 +345,10 @@ impl Learner for ModelLearner<'_> {
         plan: &TrainPlan,
         rng: &mut ChaCha8Rng,
     ) -> Result<Update, LearnerError> {
+        let mut secret = self.secret.take();
         if let Some(dp_sgd) = self.dp_sgd.take() {
-            return self.train_privately(global, plan, dp_sgd);
+            let mut draws = Draws::new(secret.as_mut(), rng);
+            return self.train_privately(global, plan, dp_sgd, &mut draws);
         }
         let examples = self.rows.len();
         let batch = match plan.batch_size as usize {
@@ -332,7 +371,8 @@ impl Learner for ModelLearner<'_> {
                     break 'epochs;
                 }
                 let to = examples.min(from + batch);
-                loss += self.gradient(&parameters, from, to);
+                let mut draws = Draws::new(secret.as_mut(), rng);
+                loss += self.gradient(&parameters, from, to, &mut draws);
                 self.withhold(&parameters, from, to);
                 optimizer.step(
                     &mut parameters,
@@ -364,10 +404,12 @@ impl Learner for ModelLearner<'_> {
         self.scratch.order.clear();
         self.scratch.order.extend_from_slice(self.rows);
         let mut tally = Tally::for_model(self.model);
-        for from in (0..self.rows.len()).step_by(CHUNK) {
+        let noise = self.streams.evaluation();
+        for (block, from) in (0..self.rows.len()).step_by(CHUNK).enumerate() {
             let to = self.rows.len().min(from + CHUNK);
             self.gather(from, to);
             let workspace = workspace(&mut self.scratch.workspace, self.model, to - from);
+            workspace.draw_noise(&mut noise(block as u32), to - from);
             let logits = self
                 .model
                 .logits(global, &self.scratch.inputs, to - from, workspace);

@@ -39,6 +39,8 @@ pub enum Purpose {
     Keys,
     /// Noise of a client's `[defence]`, in a simulation; no secret, and no privacy.
     Defence,
+    /// The noise of a variational bottleneck in evaluation.
+    Evaluate,
 }
 
 impl Purpose {
@@ -61,6 +63,7 @@ impl Purpose {
             Self::Nonce => 14,
             Self::Keys => 15,
             Self::Defence => 16,
+            Self::Evaluate => 17,
         }
     }
 }
@@ -91,6 +94,13 @@ impl Streams {
             bytes.copy_from_slice(&coordinate.to_le_bytes());
         }
         ChaCha8Rng::from_seed(key)
+    }
+
+    /// What a variational bottleneck draws from in [`cloister_nn::parallel::evaluate`], by block of rows: the same in every
+    /// round, so that models are compared under one noise.
+    pub fn evaluation(&self) -> impl Fn(u32) -> ChaCha8Rng + Sync + use<> {
+        let streams = *self;
+        move |block| streams.stream(Purpose::Evaluate, 0, block)
     }
 }
 

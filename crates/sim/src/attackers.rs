@@ -91,6 +91,7 @@ impl Attackers {
             test.features(),
             test.labels(),
             threads,
+            federation.streams.evaluation(),
         );
         let hits: u64 = evaluation.confusion.iter().map(|row| row[target]).sum();
         Some(hits as f64 / test.len() as f64)

@@ -142,7 +142,8 @@ impl Federation {
         work: impl FnOnce(&mut ModelLearner<'_>) -> Result<T, LearnerError>,
     ) -> Result<T, LearnerError> {
         let scratch = self.pool.take();
-        let mut learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
+        let learner = ModelLearner::new(&self.model, &self.data.train, rows, scratch)?;
+        let mut learner = learner.evaluating_with(self.streams);
         let result = work(&mut learner);
         self.pool.put(learner.into_scratch());
         result

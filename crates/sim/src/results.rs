@@ -17,6 +17,7 @@ pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usi
         test.features(),
         test.labels(),
         threads,
+        federation.streams.evaluation(),
     )
 }
 

@@ -9,6 +9,7 @@ use cloister_data::{Dataset, Paths};
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::model_file::{self, ModelFile};
 use cloister_nn::{InputShape, Model, parallel};
+use cloister_protocol::Streams;
 use serde_json::json;
 
 use crate::args::EvaluateArgs;
@@ -35,6 +36,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         data.features(),
         &labels,
         args.threads.count(),
+        Streams::new(experiment.seed).evaluation(),
     );
     let name = match &args.data {
         Some(path) => path.display().to_string(),

@@ -2,7 +2,7 @@
 
 use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
 use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
-use cloister_nn::{Activation, LossConfig, ModelConfig, Pooling};
+use cloister_nn::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling};
 use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
 use cloister_protocol::defence::DefenceConfig;
 use cloister_protocol::guard::{GuardConfig, GuardMode};
@@ -153,10 +153,37 @@ fn model() -> impl Strategy<Value = ModelConfig> {
         ])
     };
     let pooling = || select(vec![Pooling::Average, Pooling::Max]);
+    let place = || option::of(select(vec!["fc1".to_owned(), "conv2".to_owned()]));
+    let bottleneck = || {
+        option::of(prop_oneof![
+            (1usize..500, 0.0f32..1.0, place(), any::<bool>()).prop_map(
+                |(latent, beta, place, may_outgrow)| BottleneckConfig::Precode {
+                    latent,
+                    beta,
+                    place,
+                    may_outgrow,
+                }
+            ),
+            (option::of(1usize..50), 0.0f32..1.0, place(), any::<bool>()).prop_map(
+                |(latent, beta, place, may_outgrow)| BottleneckConfig::Convolutional {
+                    latent,
+                    beta,
+                    place,
+                    may_outgrow,
+                }
+            ),
+        ])
+    };
     prop_oneof![
         loss().prop_map(|loss| ModelConfig::Logistic { loss }),
-        loss().prop_map(|loss| ModelConfig::Cnn { loss }),
-        loss().prop_map(|loss| ModelConfig::Cnn3 { loss }),
+        loss().prop_map(|loss| ModelConfig::Cnn {
+            loss,
+            bottleneck: None
+        }),
+        loss().prop_map(|loss| ModelConfig::Cnn3 {
+            loss,
+            bottleneck: None
+        }),
         (
             prop::collection::vec(1usize..5000, 0..4),
             activation(),
@@ -165,7 +192,8 @@ fn model() -> impl Strategy<Value = ModelConfig> {
             .prop_map(|(hidden, activation, loss)| ModelConfig::Mlp {
                 hidden,
                 activation,
-                loss
+                loss,
+                bottleneck: None
             }),
         (activation(), pooling(), 1usize..9, loss()).prop_map(
             |(activation, pooling, width, loss)| ModelConfig::Lenet5 {
@@ -173,20 +201,25 @@ fn model() -> impl Strategy<Value = ModelConfig> {
                 pooling,
                 width,
                 loss,
+                bottleneck: None
             }
         ),
-        (activation(), pooling(), loss()).prop_map(|(activation, pooling, loss)| {
-            ModelConfig::Convnet {
-                activation,
-                pooling,
-                loss,
+        (activation(), pooling(), loss(), bottleneck()).prop_map(
+            |(activation, pooling, loss, bottleneck)| {
+                ModelConfig::Convnet {
+                    activation,
+                    pooling,
+                    loss,
+                    bottleneck,
+                }
             }
-        }),
+        ),
         (activation(), 0.0f32..4.0, loss()).prop_map(|(activation, spread, loss)| {
             ModelConfig::DlgLenet {
                 activation,
                 spread,
                 loss,
+                bottleneck: None,
             }
         }),
     ]

@@ -87,6 +87,7 @@ fn evaluate(hosted: &Hosted) -> Option<Evaluation> {
         test.features(),
         test.labels(),
         hosted.setup.threads,
+        hosted.plan.streams.evaluation(),
     ))
 }
 

@@ -159,9 +159,13 @@ impl Running {
         let scratch = self.pool.take();
         let learner =
             ModelLearner::new(&self.plan.model, examples.train(), examples.rows(), scratch)?;
+        // Whoever has the run's seed could repeat what is drawn from the training's stream, and so undo it.
+        let draws = self.plan.model.noise_len() > 0;
+        let secret = draws.then(NoiseSource::system).transpose()?;
         let defence = self.plan.experiment.defence.as_ref();
         let mut learner = learner
             .hiding_examples(dp_sgd)
+            .drawing_from(secret)
             .withholding(defence.and_then(|defence| defence.soteria));
         let result = learner.train(&job.global, &job.plan, &mut rng);
         self.pool.put(learner.into_scratch());

@@ -146,7 +146,7 @@ impl ConvScratch {
 /// The convolution (a cross-correlation, as in PyTorch): `y = conv(x, w) + b`.
 ///
 /// Shapes: `x` `[batch, in_channels, height, width]`, `w` `[out_channels, in_channels, kernel, kernel]`,
-/// `b` `[out_channels]`, `y` `[batch, out_channels, out_height, out_width]`.
+/// `b` `[out_channels]` or empty for none, `y` `[batch, out_channels, out_height, out_width]`.
 pub fn conv2d_forward(
     s: &ConvShape,
     x: &[f32],
@@ -156,7 +156,7 @@ pub fn conv2d_forward(
     scratch: &mut ConvScratch,
 ) {
     check(s, x.len(), w.len(), y.len());
-    assert_eq!(b.len(), s.out_channels, "b is [out_channels]");
+    check_bias(s, b.len());
     if y.is_empty() {
         return;
     }
@@ -166,7 +166,7 @@ pub fn conv2d_forward(
         terms: 1,
         x: [x.as_ptr(); 2],
         w: [Weights::forward(s, w.as_ptr()); 2],
-        b: Some(b.as_ptr()),
+        b: (!b.is_empty()).then_some(b.as_ptr()),
         y: y.as_mut_ptr(),
         scratch: scratch.start(),
     };
@@ -207,7 +207,7 @@ pub fn conv2d_backward_input(
 /// The gradients with respect to weight and bias of the convolution: overwrites `dw` and `db`.
 ///
 /// Shapes: `x` `[batch, in_channels, height, width]`, `dy` `[batch, out_channels, out_height, out_width]`,
-/// `dw` `[out_channels, in_channels, kernel, kernel]`, `db` `[out_channels]`.
+/// `dw` `[out_channels, in_channels, kernel, kernel]`, `db` `[out_channels]` or empty for none.
 pub fn conv2d_backward_parameters(
     s: &ConvShape,
     x: &[f32],
@@ -217,7 +217,7 @@ pub fn conv2d_backward_parameters(
     scratch: &mut ConvScratch,
 ) {
     check(s, x.len(), dw.len(), dy.len());
-    assert_eq!(db.len(), s.out_channels, "db is [out_channels]");
+    check_bias(s, db.len());
     if dy.is_empty() || x.is_empty() {
         dw.fill(0.0);
         db.fill(0.0);
@@ -230,12 +230,27 @@ pub fn conv2d_backward_parameters(
         x: x.as_ptr(),
         dy: dy.as_ptr(),
         dw: dw.as_mut_ptr(),
-        db: db.as_mut_ptr(),
+        db: bias_or_null(db),
         scratch: scratch.start(),
     };
     // SAFETY: the lengths were checked, `dw`, `db` and the scratch are borrowed alone, and the scratch was sized for the
     // shape.
     unsafe { run(pass) }
+}
+
+pub(super) fn check_bias(s: &ConvShape, len: usize) {
+    assert!(
+        len == s.out_channels || len == 0,
+        "a bias is [out_channels] or empty, not {len}"
+    );
+}
+
+/// As [`WeightPass::db`].
+pub(super) fn bias_or_null(db: &mut [f32]) -> *mut f32 {
+    match db.is_empty() {
+        true => std::ptr::null_mut(),
+        false => db.as_mut_ptr(),
+    }
 }
 
 pub(super) fn check(s: &ConvShape, input: usize, weight: usize, output: usize) {
@@ -487,6 +502,7 @@ pub(super) struct WeightPass {
     pub(super) x: *const f32,
     pub(super) dy: *const f32,
     pub(super) dw: *mut f32,
+    /// Null where there is no bias.
     pub(super) db: *mut f32,
     pub(super) scratch: *mut f32,
 }
@@ -511,6 +527,9 @@ impl Kernel for SumPlanes {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let WeightPass { shape, dy, db, .. } = self.0;
+        if db.is_null() {
+            return;
+        }
         let plane = shape.plane();
         for o in 0..shape.outputs {
             let mut acc = [S::splat(0.0); 4];

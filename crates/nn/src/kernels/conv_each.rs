@@ -1,6 +1,9 @@
 //! Gradients of a convolution's parameters by example.
 
-use super::conv::{ConvScratch, ConvShape, Correlation, SumPlanes, WeightPass, WeightPlan, check};
+use super::conv::{
+    ConvScratch, ConvShape, Correlation, SumPlanes, WeightPass, WeightPlan, bias_or_null, check,
+    check_bias,
+};
 use super::conv_channels::{KeptWeights, store_weights};
 use super::conv_rows::RowWeights;
 use super::level::Level;
@@ -173,7 +176,7 @@ impl Kernel for Weigh {
 
 /// As [`super::conv2d_backward_parameters`], but each example's own gradient is finished before it is added to the others'.
 /// So the sum is within n roundings of what it would be, were these exact: `n 2^-24 / (1 - n 2^-24)` of the sum of their
-/// magnitudes, however much the products of one example cancel. The sum for the bias is in `f64`.
+/// magnitudes, however much the products of one example cancel. The sum for the bias is in `f64`. `db` may be empty.
 pub fn conv2d_backward_parameters_in_turn(
     s: &ConvShape,
     x: &[f32],
@@ -183,7 +186,7 @@ pub fn conv2d_backward_parameters_in_turn(
     scratch: &mut ConvScratch,
 ) {
     check(s, x.len(), dw.len(), dy.len());
-    assert_eq!(db.len(), s.out_channels, "db is [out_channels]");
+    check_bias(s, db.len());
     if dy.is_empty() || x.is_empty() {
         dw.fill(0.0);
         db.fill(0.0);
@@ -196,7 +199,7 @@ pub fn conv2d_backward_parameters_in_turn(
         x: x.as_ptr(),
         dy: dy.as_ptr(),
         dw: dw.as_mut_ptr(),
-        db: db.as_mut_ptr(),
+        db: bias_or_null(db),
         scratch: scratch.start(),
     };
     // SAFETY: the lengths were checked, `dw`, `db` and the scratch are borrowed alone, and the scratch was sized for the

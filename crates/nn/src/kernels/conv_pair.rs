@@ -1,7 +1,7 @@
 //! Sums of two convolutions of one shape, in one pass: the product rule of a tangent. They are one convolution of twice the
 //! input channels.
 
-use super::conv::{ConvScratch, ConvShape, Correlation, Pass, check};
+use super::conv::{ConvScratch, ConvShape, Correlation, Pass, check, check_bias};
 use super::conv_weights::Weights;
 use super::simd::run;
 
@@ -18,7 +18,7 @@ impl ConvScratch {
 /// `y = conv(x[0], w[0]) + conv(x[1], w[1]) + b`.
 ///
 /// Shapes: each `x` `[batch, in_channels, height, width]`, each `w` `[out_channels, in_channels, kernel, kernel]`,
-/// `b` `[out_channels]`, `y` `[batch, out_channels, out_height, out_width]`.
+/// `b` `[out_channels]` or empty for none, `y` `[batch, out_channels, out_height, out_width]`.
 pub fn conv2d_forward_pair(
     s: &ConvShape,
     x: [&[f32]; 2],
@@ -30,7 +30,7 @@ pub fn conv2d_forward_pair(
     for (x, w) in x.iter().zip(w) {
         check(s, x.len(), w.len(), y.len());
     }
-    assert_eq!(b.len(), s.out_channels, "b is [out_channels]");
+    check_bias(s, b.len());
     if y.is_empty() {
         return;
     }
@@ -40,7 +40,7 @@ pub fn conv2d_forward_pair(
         terms: 2,
         x: x.map(<[f32]>::as_ptr),
         w: w.map(|w| Weights::forward(s, w.as_ptr())),
-        b: Some(b.as_ptr()),
+        b: (!b.is_empty()).then_some(b.as_ptr()),
         y: y.as_mut_ptr(),
         scratch: scratch.start(),
     };

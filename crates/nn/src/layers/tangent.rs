@@ -144,7 +144,7 @@ impl Layer {
                     let scratch = &mut memory.scratch;
                     kernels::conv2d_forward_pair(&shape, x, [w, v], b, y_dot, scratch);
                 } else {
-                    let b = &memory.zeros[..shape.out_channels];
+                    let b = &memory.zeros[..place.bias_len];
                     kernels::conv2d_forward(&shape, x_dot, w, b, y_dot, &mut memory.scratch);
                 }
             }
@@ -165,6 +165,11 @@ impl Layer {
                 Activation::Softplus => kernels::softplus_backward(at.seen.y, x_dot, y_dot),
             },
             Self::GroupNorm { .. } => self.tangent_forward_norm(at, y_dot),
+            Self::Sampling(sampling) => {
+                if let Saved::Drawn(drawn) = at.seen.saved {
+                    sampling.tangent_forward(x_dot, y_dot, drawn);
+                }
+            }
         }
         true
     }
@@ -204,7 +209,8 @@ impl Layer {
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
-            | Self::Activation { .. } => return false,
+            | Self::Activation { .. }
+            | Self::Sampling(_) => return false,
         }
         true
     }
@@ -278,6 +284,11 @@ impl Layer {
                     group_norm::tangent::backward_input(
                         shape, x, x_dot, scale, dy, dy_dot, dx_dot, moments,
                     );
+                }
+            }
+            (Self::Sampling(sampling), dy) => {
+                if let Saved::Drawn(drawn) = at.seen.saved {
+                    sampling.tangent_backward_input(at.x_dot, dy, dy_dot, dx_dot, drawn);
                 }
             }
             // Linear in the derivatives, with weights that do not move.
@@ -356,7 +367,8 @@ impl Layer {
                 | Self::MaxPool2(_)
                 | Self::MaxPool2Dense(_)
                 | Self::Activation { .. }
-                | Self::GroupNorm { .. },
+                | Self::GroupNorm { .. }
+                | Self::Sampling(_),
                 _,
                 _,
             ) => {

@@ -7,6 +7,10 @@
 //! | linear | `(\|x\|^2 + 1) \|dy\|^2` (Goodfellow 2015, arXiv 1510.01799) | the usual product, of scaled `dy` |
 //! | convolution of many positions, group normalisation | of the gradient itself, kept for the batch | the weighted sum of what was kept |
 //! | convolution of few positions and many weights | from Gram matrices, [`crate::gram`] | the usual product, of scaled `dy` |
+//! | convolution without bias, or of a stride that does not divide its kernel | of the gradient itself, kept | the weighted sum |
+//!
+//! A variational bottleneck has no parameters but those of its encoder and decoder; the divergence is part of each example's
+//! own loss, and the noise depends on no example.
 //!
 //! The usual product of scaled deltas needs no second pass backward (Bu et al. 2023, arXiv 2210.00038, book-keeping). For a
 //! convolution it is a large part of a step, so that gradients which had to be computed for their norms are kept and not
@@ -30,7 +34,7 @@ use crate::fold::FoldedKernel;
 use crate::gram;
 use crate::group_norm;
 use crate::kernels::{self, ConvScratch, ConvShape};
-use crate::layers::{Layer, Saved, Seen, unfolding};
+use crate::layers::{Affine, Layer, Saved, Seen, unfolding};
 use crate::loss::BatchLoss;
 
 /// Share by which norms are rounded up.
@@ -116,8 +120,8 @@ impl Model {
     /// No layer of any model here mixes the examples of a batch, as batch normalisation would; `model.kind` has no such one.
     ///
     /// # Panics
-    /// When a length does not fit, a label is not below the classes, `clip` is not above 0, or the workspace is another
-    /// model's or has no room for an example.
+    /// When a length does not fit, a label is not below the classes, `clip` is not above 0, the workspace is another
+    /// model's or has no room for an example, or noise for as many examples has not been drawn.
     pub fn clipped_gradient_sum(
         &self,
         parameters: &[f32],
@@ -133,8 +137,27 @@ impl Model {
         assert_eq!(inputs.len(), n * features, "length of the inputs");
         assert!(clip > 0.0, "gradients cannot be clipped to {clip}");
         self.check_labels(labels);
+        let noise = ws.noise.take(n);
+        let clipped = self.clipped_pieces(parameters, inputs, labels, &noise, clip, ws, sum);
+        ws.noise.put_back(noise);
+        clipped
+    }
+
+    /// The same with the noise at hand, `[n, noise_len]`.
+    #[allow(clippy::too_many_arguments, reason = "those of the caller, and noise")]
+    fn clipped_pieces(
+        &self,
+        parameters: &[f32],
+        inputs: &[f32],
+        labels: &[u32],
+        noise: &[f32],
+        clip: f32,
+        ws: &mut Workspace,
+        sum: &mut [f32],
+    ) -> Clipped {
+        let (n, features, width) = (labels.len(), self.input.len(), self.noise_len());
         if n <= ws.max_batch {
-            return self.clipped_piece(parameters, inputs, labels, clip, ws, sum);
+            return self.clipped_piece(parameters, inputs, labels, noise, clip, ws, sum);
         }
         assert!(ws.max_batch > 0, "{n} examples in a workspace for 0");
         sum.fill(0.0);
@@ -148,7 +171,8 @@ impl Model {
             clipped.add(self.clipped_piece(
                 parameters,
                 inputs,
-                &labels[rows],
+                &labels[rows.clone()],
+                &noise[rows.start * width..rows.end * width],
                 clip,
                 ws,
                 &mut piece,
@@ -162,11 +186,13 @@ impl Model {
     }
 
     /// The same for a batch that fits in the workspace.
+    #[allow(clippy::too_many_arguments, reason = "those of the caller, and noise")]
     fn clipped_piece(
         &self,
         parameters: &[f32],
         inputs: &[f32],
         labels: &[u32],
+        noise: &[f32],
         clip: f32,
         ws: &mut Workspace,
         sum: &mut [f32],
@@ -176,7 +202,7 @@ impl Model {
             sum.fill(0.0);
             return Clipped::default();
         }
-        self.forward(parameters, inputs, n, ws);
+        self.forward(parameters, inputs, n, noise, ws);
         let loss = self.loss(labels, 1.0, ws);
         ws.per_example
             .prepare(&self.architecture.layers, ws.max_batch);
@@ -185,7 +211,7 @@ impl Model {
         let finite = |square: &f64| *square < LARGEST_NORM * LARGEST_NORM;
         if !squares.iter().all(finite) {
             let kept: Vec<bool> = squares.iter().map(finite).collect();
-            return self.without(parameters, inputs, labels, &kept, clip, ws, sum);
+            return self.without(parameters, inputs, labels, noise, &kept, clip, ws, sum);
         }
         let mut clipped = 0;
         for (scale, square) in ws.per_example.scales.iter_mut().zip(squares) {
@@ -216,6 +242,7 @@ impl Model {
         parameters: &[f32],
         inputs: &[f32],
         labels: &[u32],
+        noise: &[f32],
         kept: &[bool],
         clip: f32,
         ws: &mut Workspace,
@@ -224,11 +251,17 @@ impl Model {
         let rows = inputs.chunks_exact(self.input.len());
         let mut some_inputs = Vec::new();
         let mut some_labels = Vec::new();
-        for ((row, &label), _) in rows.zip(labels).zip(kept).filter(|(_, kept)| **kept) {
+        let mut some_noise = Vec::new();
+        let width = self.noise_len();
+        let each = rows.zip(labels).zip(kept).enumerate();
+        for (place, ((row, &label), _)) in each.filter(|(_, (_, kept))| **kept) {
             some_inputs.extend_from_slice(row);
             some_labels.push(label);
+            some_noise.extend_from_slice(&noise[place * width..][..width]);
         }
-        let mut clipped = self.clipped_piece(parameters, &some_inputs, &some_labels, clip, ws, sum);
+        let (inputs, noise) = (&some_inputs, &some_noise);
+        let mut clipped =
+            self.clipped_piece(parameters, inputs, &some_labels, noise, clip, ws, sum);
         clipped.non_finite += labels.len() - some_labels.len();
         clipped
     }
@@ -314,10 +347,9 @@ impl Layer {
     fn way(&self) -> Way {
         match self {
             Self::Linear { .. } => Way::Rows,
-            // The entries that only the folded kernel has are no parameters and must not count.
             Self::Conv2d {
                 folded, parameters, ..
-            } if is_padded(*folded) => Way::Kept(parameters.range().len()),
+            } if is_whole(*folded, *parameters) => Way::Kept(parameters.range().len()),
             Self::Conv2d {
                 shape, parameters, ..
             } => {
@@ -332,7 +364,8 @@ impl Layer {
             | Self::AvgPool2(_)
             | Self::MaxPool2(_)
             | Self::MaxPool2Dense(_)
-            | Self::Activation { .. } => Way::NoParameters,
+            | Self::Activation { .. }
+            | Self::Sampling(_) => Way::NoParameters,
         }
     }
 
@@ -405,13 +438,20 @@ impl Layer {
     /// Overwrites the rows of `kept` with this layer's part of each example's gradient.
     fn keep(&self, seen: &Seen<'_>, dy: &[f32], kept: &mut [f32], scratch: &mut ConvScratch) {
         match (self, seen.saved) {
-            (Self::Conv2d { shape, folded, .. }, _) if is_padded(*folded) => {
+            (
+                Self::Conv2d {
+                    shape,
+                    folded,
+                    parameters,
+                },
+                _,
+            ) if is_whole(*folded, *parameters) => {
                 let examples = seen.x.chunks_exact(shape.input_len());
                 let examples = examples
                     .zip(dy.chunks_exact(shape.output_len()))
                     .zip(kept.chunks_exact_mut(kept.len() / seen.n));
                 for ((x, dy), gradient) in examples {
-                    let (dw, db) = gradient.split_at_mut(gradient.len() - shape.out_channels);
+                    let (dw, db) = gradient.split_at_mut(parameters.weight_len);
                     unfolding(shape, *folded, dw, scratch, |dw, scratch| {
                         kernels::conv2d_backward_parameters(shape, x, dy, dw, db, scratch);
                     });
@@ -446,7 +486,7 @@ impl Layer {
                 shape,
                 folded,
                 parameters,
-            } if !is_padded(*folded) => {
+            } if !is_whole(*folded, *parameters) => {
                 let shape = ConvShape {
                     batch: scales.len(),
                     ..*shape
@@ -465,7 +505,8 @@ impl Layer {
     }
 }
 
-/// Whether a convolution's kernels have entries that its tensor has not.
-fn is_padded(folded: Option<FoldedKernel>) -> bool {
-    folded.is_some_and(FoldedKernel::is_padded)
+/// Whether gradients of a convolution are kept as the flat vector has them: entries that only a folded kernel has are no
+/// parameters and must not count in a norm, nor must a bias that does not exist.
+fn is_whole(folded: Option<FoldedKernel>, parameters: Affine) -> bool {
+    folded.is_some_and(FoldedKernel::is_padded) || parameters.bias_len == 0
 }

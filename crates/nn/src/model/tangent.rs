@@ -5,7 +5,9 @@
 //! of the loss' derivative with respect to `x` (Pearlmutter 1994). So [`Model::value`] finds `g` and keeps what it met on the
 //! way, the caller forms `v`, and [`Model::tangent`] goes forward and backward once more with everything's tangent.
 
-use crate::layers::{Deltas, Prepared, Seen, TangentMemory, TangentSeen};
+use rand::Rng;
+
+use crate::layers::{Deltas, Layer, Prepared, Saved, Seen, TangentMemory, TangentSeen};
 use crate::model::{Model, Workspace, input_of};
 
 mod loss;
@@ -65,6 +67,19 @@ impl TangentWorkspace {
     pub fn max_batch(&self) -> usize {
         self.value.max_batch
     }
+
+    /// Draws the noise of the next value pass, as [`Workspace::draw_noise`] does. A tangent pass has that of its value.
+    pub fn draw_noise(&mut self, rng: &mut impl Rng, n: usize) {
+        self.value.draw_noise(rng, n);
+    }
+
+    /// The noise of the next value pass, as [`Workspace::set_noise`] does.
+    ///
+    /// # Panics
+    /// When it is not that of whole examples.
+    pub fn set_noise(&mut self, noise: &[f32]) {
+        self.value.set_noise(noise);
+    }
 }
 
 impl Model {
@@ -97,11 +112,13 @@ impl Model {
     /// [`Model::tangent`] and [`Model::input_gradient`] need. Returns the *sum* of the losses.
     ///
     /// The same numbers as [`Model::gradient`]'s to rounding. `inputs` is `[n, features]`, `n` up to
-    /// [`TangentWorkspace::max_batch`]; `parameters` and `gradient` have the layout's length. An empty batch has gradient 0.
+    /// [`TangentWorkspace::max_batch`]; `parameters` and `gradient` have the layout's length. An empty batch has gradient 0. A
+    /// variational bottleneck wants [`TangentWorkspace::draw_noise`] first, and its divergence is part of the loss.
     /// Allocates nothing; equal arguments give equal bits.
     ///
     /// # Panics
-    /// When a length does not fit, a class is not below the classes, or the workspace is another model's.
+    /// When a length does not fit, a class is not below the classes, the workspace is another model's, or noise for as many
+    /// examples has not been drawn.
     pub fn value(
         &self,
         parameters: &[f32],
@@ -119,7 +136,9 @@ impl Model {
                 assert_eq!(rows.len(), n * self.outputs(), "length of the targets");
             }
         }
-        self.forward(parameters, inputs, n, &mut ws.value);
+        let noise = ws.value.noise.take(n);
+        self.forward(parameters, inputs, n, &noise, &mut ws.value);
+        ws.value.noise.put_back(noise);
         ws.examples = Some(n);
         if n == 0 {
             gradient.fill(0.0);
@@ -129,7 +148,8 @@ impl Model {
         let logits = &ws.value.outputs[last][..n * self.outputs()];
         let delta = &mut ws.value.deltas[last][..n * self.outputs()];
         let loss = self.architecture.loss;
-        let sum = ws.loss.value(loss, logits, targets, 1.0 / n as f64, delta);
+        let mut sum = ws.loss.value(loss, logits, targets, 1.0 / n as f64, delta);
+        sum += self.penalty(n, 1.0 / n as f32, &mut ws.value);
         self.backward(parameters, inputs, n, &mut ws.value, gradient);
         sum
     }
@@ -200,6 +220,37 @@ impl Model {
         }
     }
 
+    /// After [`Model::tangent`]: the derivative, along its direction, of the mean loss' derivative with respect to the noise of
+    /// the value pass, `[n, `[`Model::noise_len`]`]`, for attackers that look for the noise as well.
+    ///
+    /// # Panics
+    /// When a length does not fit, or the workspace is another model's or has no value.
+    pub fn tangent_noise(&self, ws: &TangentWorkspace, derivative: &mut [f32]) {
+        let n = ws.examples.unwrap_or(usize::MAX);
+        let expected = n.saturating_mul(self.noise_len());
+        assert_eq!(derivative.len(), expected, "length of the noise");
+        derivative.fill(0.0);
+        let layers = &self.architecture.layers;
+        assert_eq!(
+            ws.moves.len(),
+            layers.len(),
+            "the workspace is another model's"
+        );
+        if !ws.moves.last().is_some_and(|moves| *moves) {
+            return;
+        }
+        for (index, layer) in layers.iter().enumerate() {
+            if let (Layer::Sampling(sampling), Saved::Drawn(drawn)) =
+                (layer, &ws.value.saved[index])
+                && let Some(before) = index.checked_sub(1)
+            {
+                let x_dot = ws.moves[before].then_some(&*ws.outputs[before]);
+                let (dy, dy_dot) = (&ws.value.deltas[index], &ws.deltas[index]);
+                sampling.tangent_noise(x_dot, dy, dy_dot, derivative, drawn);
+            }
+        }
+    }
+
     /// After [`Model::value`] with the same parameters and inputs: overwrites `derivative` with that of the mean loss with
     /// respect to each input, `[n, features]`.
     ///
@@ -235,7 +286,7 @@ impl Model {
     /// One backward pass a unit. The workspace has no value afterwards.
     ///
     /// # Panics
-    /// When a length does not fit, or the workspace is another model's.
+    /// When a length does not fit, the workspace is another model's, or noise for as many examples has not been drawn.
     pub fn representation_sensitivity(
         &self,
         parameters: &[f32],
@@ -248,7 +299,11 @@ impl Model {
         let units = self.representation_len();
         assert_eq!(sensitivity.len(), n * units, "length of the sensitivity");
         ws.examples = None;
-        self.forward(parameters, inputs, n, &mut ws.value);
+        let noise = ws.value.noise.take(n);
+        self.forward(parameters, inputs, n, &noise, &mut ws.value);
+        ws.value.noise.put_back(noise);
+        // Of the units alone, without a loss.
+        self.penalty(n, 0.0, &mut ws.value);
         let Some(index) = self.last_linear().filter(|&index| index > 0) else {
             for (s, x) in sensitivity.iter_mut().zip(inputs) {
                 *s = x.abs();
@@ -281,7 +336,7 @@ impl Model {
     }
 
     fn last_linear(&self) -> Option<usize> {
-        let is_linear = |layer: &crate::layers::Layer| layer.is_linear();
+        let is_linear = |layer: &Layer| layer.is_linear();
         self.architecture.layers.iter().rposition(is_linear)
     }
 

@@ -117,9 +117,14 @@ pub(crate) fn strided_convolution<T: Number>(
     x: &Image<T>,
 ) -> Image<T> {
     let (shape, w) = t.get(&format!("{name}.weight"));
-    let (_, b) = t.get(&format!("{name}.bias"));
     let [outputs, inputs, kernel, columns] = *shape else {
         panic!("{name} has shape {shape:?}")
+    };
+    let bias = format!("{name}.bias");
+    let zeros = vec![T::of(0.0); outputs];
+    let b = match t.layout.tensor(&bias) {
+        Some(_) => t.get(&bias).1,
+        None => &zeros,
     };
     assert_eq!((inputs, kernel), (x.channels, columns));
     let height = (x.height + 2 * padding - kernel) / stride + 1;

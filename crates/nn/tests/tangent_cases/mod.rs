@@ -42,6 +42,7 @@ pub(crate) fn mlp(kind: Activation, classes: usize) -> Case {
             hidden: vec![19, 33],
             activation: kind,
             loss: AUTO,
+            bottleneck: None,
         },
         input: (1, 1, 13),
         classes,
@@ -65,6 +66,7 @@ fn lenet5(
             pooling,
             width: 1,
             loss: AUTO,
+            bottleneck: None,
         },
         input,
         classes: 10,
@@ -83,7 +85,10 @@ fn lenet5(
 
 fn cnn() -> Case {
     Case {
-        config: ModelConfig::Cnn { loss: AUTO },
+        config: ModelConfig::Cnn {
+            loss: AUTO,
+            bottleneck: None,
+        },
         input: (2, 9, 8),
         classes: 5,
         features: Box::new(|t, x| {
@@ -103,7 +108,10 @@ fn cnn() -> Case {
 
 fn cnn3() -> Case {
     Case {
-        config: ModelConfig::Cnn3 { loss: AUTO },
+        config: ModelConfig::Cnn3 {
+            loss: AUTO,
+            bottleneck: None,
+        },
         input: (3, 11, 9),
         classes: 4,
         features: Box::new(|t, x| {
@@ -124,6 +132,7 @@ fn papernot(kind: Activation, input: (usize, usize, usize)) -> Case {
         config: ModelConfig::PapernotCnn {
             activation: kind,
             loss: AUTO,
+            bottleneck: None,
         },
         input,
         classes: 10,
@@ -144,6 +153,7 @@ fn dlg_lenet(kind: Activation, spread: f32, input: (usize, usize, usize)) -> Cas
             activation: kind,
             spread,
             loss: AUTO,
+            bottleneck: None,
         },
         input,
         classes: 10,
@@ -162,6 +172,7 @@ fn convnet(input: (usize, usize, usize)) -> Case {
             activation: RELU,
             pooling: Pooling::Max,
             loss: AUTO,
+            bottleneck: None,
         },
         input,
         classes: 10,

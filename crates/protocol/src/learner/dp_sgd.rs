@@ -5,6 +5,7 @@ use cloister_privacy::PrivacyError;
 use cloister_privacy::mechanism::dp_sgd::{GradientNoise, PoissonSampler};
 use cloister_privacy::noise::NoiseSource;
 
+use super::draws::Draws;
 use super::{CHUNK, LearnerError, ModelLearner, Update, hold, optimizer, workspace};
 use crate::config::TrainPlan;
 use crate::privacy::private_steps;
@@ -86,21 +87,28 @@ impl<'a> ModelLearner<'a> {
         dp_sgd: &mut DpSgd,
         noise: &GradientNoise,
         sums: &mut [i64],
+        draws: &mut Draws<'_>,
     ) -> Result<(), PrivacyError> {
         let clip = dp_sgd.bound();
         if batch.len() <= PART as usize {
-            self.clipped_sum(parameters, batch, clip);
+            self.clipped_sum(parameters, batch, clip, draws);
             return noise.apply(&mut self.scratch.gradient, &mut dp_sgd.source);
         }
         for part in batch.chunks(PART as usize) {
-            self.clipped_sum(parameters, part, clip);
+            self.clipped_sum(parameters, part, clip, draws);
             noise.add(&self.scratch.gradient, sums)?;
         }
         noise.finish(sums, &mut self.scratch.gradient, &mut dp_sgd.source)
     }
 
     /// The sum of the clipped gradients of at most [`PART`] rows into `scratch.gradient`.
-    fn clipped_sum(&mut self, parameters: &[f32], batch: &[usize], clip: f32) {
+    fn clipped_sum(
+        &mut self,
+        parameters: &[f32],
+        batch: &[usize],
+        clip: f32,
+        draws: &mut Draws<'_>,
+    ) {
         self.scratch.order.clear();
         let rows = batch.iter().map(|place| self.rows[*place]);
         self.scratch.order.extend(rows);
@@ -108,6 +116,7 @@ impl<'a> ModelLearner<'a> {
         self.scratch.gradient.resize(parameters.len(), 0.0);
         // One size, so that the bits do not depend on what the workspace was used for before.
         let workspace = workspace(&mut self.scratch.workspace, self.model, CHUNK);
+        workspace.draw_noise(draws, batch.len());
         self.model.clipped_gradient_sum(
             parameters,
             &self.scratch.inputs,
@@ -123,6 +132,7 @@ impl<'a> ModelLearner<'a> {
         global: &[f32],
         plan: &TrainPlan,
         mut dp_sgd: DpSgd,
+        draws: &mut Draws<'_>,
     ) -> Result<Update, LearnerError> {
         let refused = |error: PrivacyError| LearnerError(error.to_string());
         let examples = self.rows.len();
@@ -139,7 +149,7 @@ impl<'a> ModelLearner<'a> {
             dp_sgd
                 .sampler
                 .draw(examples, &mut dp_sgd.source, &mut batch);
-            self.noisy_gradient(&parameters, &batch, &mut dp_sgd, &noise, &mut sums)
+            self.noisy_gradient(&parameters, &batch, &mut dp_sgd, &noise, &mut sums, draws)
                 .map_err(refused)?;
             // Whatever follows works on the noisy gradient and what the server knows: it costs nothing.
             optimizer.step(

@@ -103,7 +103,7 @@ impl Adversary {
         let scratch =
             ModelLearner::new(training.model, train, rows, training.scratch.take())?.into_scratch();
         training.scratch.put(scratch);
-        let labels = least_likely(training.model, training.global, train, rows);
+        let labels = least_likely(training.model, training.global, train, rows, rng);
         let changed = Poisoned::new(client, train, rows, |place, _, label| {
             *label = labels[place]
         });

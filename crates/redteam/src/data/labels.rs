@@ -2,6 +2,7 @@
 
 use cloister_data::Dataset;
 use cloister_nn::Model;
+use rand::Rng;
 
 use crate::error::AttackError;
 
@@ -54,12 +55,13 @@ impl LabelMap {
 }
 
 /// For each of `rows`, the class that the model with these `parameters` finds least likely (Shejwalkar and Houmansadr
-/// 2021, dynamic label flipping); the lowest of equals.
+/// 2021, dynamic label flipping); the lowest of equals. What the model draws, it draws from `rng`.
 pub(crate) fn least_likely(
     model: &Model,
     parameters: &[f32],
     data: &Dataset,
     rows: &[u32],
+    rng: &mut impl Rng,
 ) -> Vec<u32> {
     let mut labels = Vec::with_capacity(rows.len());
     let mut workspace = model.workspace(CHUNK.min(rows.len()));
@@ -69,6 +71,7 @@ pub(crate) fn least_likely(
         for &row in chunk {
             inputs.extend_from_slice(data.row(row as usize));
         }
+        workspace.draw_noise(rng, chunk.len());
         let logits = model.logits(parameters, &inputs, chunk.len(), &mut workspace);
         labels.extend(logits.chunks_exact(model.outputs()).map(least));
     }
@@ -90,6 +93,8 @@ fn least(logits: &[f32]) -> u32 {
 mod tests {
     use cloister_data::ExampleShape;
     use cloister_nn::{InputShape, ModelConfig};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
 
@@ -156,7 +161,8 @@ mod tests {
             None,
         );
         let rows: Vec<u32> = (0..600).collect();
-        let got = least_likely(&model, &parameters, &data.unwrap(), &rows);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let got = least_likely(&model, &parameters, &data.unwrap(), &rows, &mut rng);
         assert!(
             got.iter()
                 .enumerate()

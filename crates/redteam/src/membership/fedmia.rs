@@ -8,6 +8,7 @@
 use cloister_data::Dataset;
 use cloister_nn::Model;
 use cloister_privacy::special::ln_normal_cdf;
+use cloister_protocol::Streams;
 
 use super::pool::check_rows;
 use super::shadow::in_order;
@@ -123,12 +124,14 @@ fn cosines(
         .collect();
     let share = rows.len().div_ceil(threads.max(1)).max(1);
     let parts: Vec<&[u32]> = rows.chunks(share).collect();
+    let noise = Streams::new(0).evaluation();
     let found = in_order(&parts, threads, |part, _| {
         let mut workspace = model.workspace(1);
         let mut gradient = vec![0.0; global.len()];
         let mut of_row = |row: &u32| {
             let row = *row as usize;
             let label = &data.labels()[row..=row];
+            workspace.draw_noise(&mut noise(row as u32), 1);
             model.gradient(global, data.row(row), label, &mut workspace, &mut gradient);
             let length = dot(&gradient, &gradient).sqrt();
             let pairs = updates.iter().zip(&norms);

@@ -95,6 +95,7 @@ impl Shokri {
             hidden: vec![HIDDEN],
             activation: Activation::Relu,
             loss: LossConfig::Auto,
+            bottleneck: None,
         };
         let net = Model::build(&config, input, 2);
         let net = net.map_err(|error| MembershipError::Data(error.to_string()))?;

@@ -4,6 +4,7 @@ use std::thread;
 
 use cloister_data::{Dataset, ExampleShape};
 use cloister_nn::Model;
+use cloister_protocol::Streams;
 
 use super::MembershipError;
 
@@ -140,6 +141,7 @@ fn logits(
     let blocks = data.len().div_ceil(BLOCK);
     let share = blocks.div_ceil(threads.clamp(1, blocks.max(1))) * BLOCK;
     let mut logits = vec![0.0; data.len() * outputs];
+    let noise = &Streams::new(0).evaluation();
     thread::scope(|scope| {
         for (part, logits) in logits.chunks_mut(share * outputs).enumerate() {
             scope.spawn(move || {
@@ -152,6 +154,9 @@ fn logits(
                     for row in first..first + rows {
                         show(data.row(row), data.shape(), query, &mut inputs);
                     }
+                    // One noise for all models, so that answers differ by the models alone.
+                    let place = (first / BLOCK) as u32;
+                    workspace.draw_noise(&mut noise(place), rows);
                     logits.copy_from_slice(model.logits(parameters, &inputs, rows, &mut workspace));
                 }
             });
