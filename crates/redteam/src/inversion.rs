@@ -30,7 +30,7 @@ pub mod score;
 mod space;
 mod variation;
 
-pub use attack::{Adaptation, Attack, Method, Order, PRESETS, Start, Variation};
+pub use attack::{Adaptation, Attack, Method, Noise, Order, PRESETS, Start, Variation};
 pub use error::InversionError;
 pub use invert::{Reconstruction, invert};
 pub use labels::Labels;

@@ -59,6 +59,21 @@ pub enum Order {
     Averaged,
 }
 
+/// What is put in the place of the noise of a variational bottleneck, which only the client knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Noise {
+    /// New noise in each evaluation, as the model draws it.
+    #[default]
+    Drawn,
+    /// Noise of the attacker's own, drawn once.
+    Fixed,
+    /// None: the means themselves.
+    Zero,
+    /// Optimised together with the input (Balunovic et al. 2022), for one local step.
+    Joint,
+}
+
 /// The parts of the update that are compared, and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -95,6 +110,9 @@ pub struct Attack {
     pub adaptation: Adaptation,
     /// For several local steps.
     pub order: Order,
+    /// For models with a variational bottleneck.
+    #[serde(default)]
+    pub noise: Noise,
 }
 
 /// The names of [`Attack::preset`], each with where its settings are from.
@@ -145,6 +163,7 @@ impl Attack {
             labels: Labels::BiasCorrected,
             adaptation: Adaptation::default(),
             order: Order::Repeated,
+            noise: Noise::Drawn,
         };
         let smooth = |weight| Variation {
             weight,

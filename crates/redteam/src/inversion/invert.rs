@@ -5,7 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::attack::{Attack, Method, Start};
+use super::attack::{Attack, Method, Noise, Start};
 use super::closed_form::{self, FirstLinear};
 use super::error::InversionError;
 use super::labels::{self, Labels};
@@ -74,6 +74,13 @@ pub fn invert(
         )?,
         labels,
     };
+    let several = matches!(observation.evidence, Evidence::Update { .. });
+    if several && attack.noise == Noise::Joint && model.noise_len() > 0 {
+        return Err(InversionError::Parameter {
+            what: "noise",
+            reason: "can be optimised for one local step only".to_owned(),
+        });
+    }
     let seeds: Vec<u64> = (0..attack.restarts).map(|_| rng.random()).collect();
     let outcomes = starts(&problem, &seeds, threads);
     let objectives: Vec<f64> = outcomes.iter().map(|outcome| outcome.objective).collect();
@@ -87,7 +94,9 @@ pub fn invert(
         objective,
         curve,
     } = outcome;
-    let logits = inputs.split_off(problem.inputs());
+    let mut logits = inputs.split_off(problem.inputs());
+    // Guessed noise, which is of no further use, may follow.
+    logits.truncate(observation.examples * model.outputs());
     Ok(Reconstruction {
         labels: problem
             .labels
@@ -122,6 +131,7 @@ fn predictions(model: &Model, observation: &Observation, rng: &mut impl Rng) -> 
     draw(Start::Uniform, observation, &mut dummies, rng);
     let mut workspace = model.workspace(DUMMIES);
     let mut at = |parameters: &[f32]| {
+        workspace.draw_noise(rng, DUMMIES);
         let logits = model.logits(parameters, &dummies, DUMMIES, &mut workspace);
         labels::mean_predictions(logits, model.outputs())
     };
@@ -195,6 +205,7 @@ fn one_start(problem: &Problem<'_>, seed: u64) -> Outcome {
     let mut start = vec![0.0; problem.variables()];
     let (guess, logits) = start.split_at_mut(inputs);
     draw(attack.start, observation, guess, &mut rng);
+    // So does guessed noise, whose distribution that is.
     logits.fill_with(|| StandardNormal.sample(&mut rng));
     let project = |at: &mut [f32]| {
         if attack.boxed {
@@ -202,7 +213,7 @@ fn one_start(problem: &Problem<'_>, seed: u64) -> Outcome {
         }
     };
     project(&mut start);
-    let mut scratch = problem.scratch();
+    let mut scratch = problem.scratch(rng.random());
     let mut evaluate =
         |at: &[f32], gradient: &mut [f32]| problem.evaluate(at, gradient, &mut scratch);
     match &attack.method {

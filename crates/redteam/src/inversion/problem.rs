@@ -1,14 +1,16 @@
 //! An attacker's objective as a function of its guess, with its gradient, through one local step or several.
 //!
-//! The guess is the inputs `[n, features]` and, where labels are optimised as well, a logit for each class of each example
-//! behind them. With v the derivative of the distance with respect to the update made of the guess, held fixed, one tangent
+//! The guess is the inputs `[n, features]` and, where labels or a bottleneck's noise are optimised as well, a logit for each
+//! class of each example and then the noise behind them. With v the derivative of the distance with respect to the update made of the guess, held fixed, one tangent
 //! pass in the direction v gives the derivative with respect to the guess (spec 2.4).
 
 use std::ops::Range;
 
 use cloister_nn::{Derivatives, Model, TangentWorkspace, Targets};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
-use super::attack::{Attack, Order};
+use super::attack::{Attack, Noise, Order};
 use super::objective::Target;
 use super::observation::{Evidence, Observation};
 use super::variation;
@@ -35,6 +37,8 @@ pub(super) struct Scratch {
     soft: Vec<f32>,
     soft_dot: Vec<f32>,
     inputs_dot: Vec<f32>,
+    seed: u64,
+    rng: ChaCha8Rng,
 }
 
 impl Problem<'_> {
@@ -49,10 +53,19 @@ impl Problem<'_> {
             Some(_) => 0,
             None => self.observation.examples * self.model.outputs(),
         };
-        self.inputs() + soft
+        self.inputs() + soft + self.joint_noise()
     }
 
-    pub(super) fn scratch(&self) -> Scratch {
+    /// Values of noise within the guess.
+    fn joint_noise(&self) -> usize {
+        match self.attack.noise {
+            Noise::Joint => self.observation.examples * self.model.noise_len(),
+            Noise::Drawn | Noise::Fixed | Noise::Zero => 0,
+        }
+    }
+
+    /// Room for one start, whose bottleneck noise comes from `seed`.
+    pub(super) fn scratch(&self, seed: u64) -> Scratch {
         let n = self.observation.examples;
         let len = self.model.layout().len();
         let (steps, spare) = match &self.observation.evidence {
@@ -73,16 +86,44 @@ impl Problem<'_> {
             soft: vec![0.0; soft],
             soft_dot: vec![0.0; soft],
             inputs_dot: vec![0.0; self.inputs()],
+            seed,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// Puts the noise of the next value pass, over the `examples`, in place; `guess` is that of all, where it is guessed.
+    fn noise(
+        &self,
+        workspace: &mut TangentWorkspace,
+        rng: &mut ChaCha8Rng,
+        guess: &[f32],
+        examples: usize,
+    ) {
+        let width = self.model.noise_len();
+        if width == 0 {
+            return;
+        }
+        match self.attack.noise {
+            Noise::Drawn | Noise::Fixed => workspace.draw_noise(rng, examples),
+            Noise::Zero => workspace.set_noise(&vec![0.0; examples * width]),
+            Noise::Joint => workspace.set_noise(guess),
         }
     }
 
     /// The objective at the guess `at`; fills its gradient there.
     pub(super) fn evaluate(&self, at: &[f32], gradient: &mut [f32], scratch: &mut Scratch) -> f64 {
-        let (inputs, logits) = at.split_at(self.inputs());
-        let (inputs_gradient, logits_gradient) = gradient.split_at_mut(self.inputs());
+        let (inputs, rest) = at.split_at(self.inputs());
+        let (logits, noise) = rest.split_at(rest.len() - self.joint_noise());
+        let (inputs_gradient, rest) = gradient.split_at_mut(self.inputs());
+        let (logits_gradient, noise_gradient) = rest.split_at_mut(logits.len());
+        if self.attack.noise == Noise::Fixed {
+            scratch.rng = ChaCha8Rng::seed_from_u64(scratch.seed);
+        }
         probabilities(logits, self.model.outputs(), &mut scratch.soft);
         let mut objective = match &self.observation.evidence {
-            Evidence::Gradient(_) => self.one_step(inputs, inputs_gradient, scratch),
+            Evidence::Gradient(_) => {
+                self.one_step((inputs, noise), (inputs_gradient, noise_gradient), scratch)
+            }
             Evidence::Update {
                 learning_rate,
                 steps,
@@ -100,13 +141,20 @@ impl Problem<'_> {
         objective
     }
 
-    fn one_step(&self, inputs: &[f32], gradient: &mut [f32], scratch: &mut Scratch) -> f64 {
+    /// `inputs` and `gradient` each with the part of guessed noise.
+    fn one_step(
+        &self,
+        (inputs, noise): (&[f32], &[f32]),
+        (gradient, noise_gradient): (&mut [f32], &mut [f32]),
+        scratch: &mut Scratch,
+    ) -> f64 {
         let Scratch {
             workspaces,
             made,
             direction,
             soft,
             soft_dot,
+            rng,
             ..
         } = scratch;
         let parameters = &self.observation.parameters;
@@ -114,6 +162,7 @@ impl Problem<'_> {
             return f64::NAN;
         };
         let all = 0..self.observation.examples;
+        self.noise(workspace, rng, noise, all.end);
         let targets = self.targets(&all, soft);
         self.model
             .value(parameters, inputs, targets, workspace, made);
@@ -125,6 +174,9 @@ impl Problem<'_> {
         };
         self.model
             .tangent(parameters, direction, inputs, workspace, wanted);
+        if !noise_gradient.is_empty() {
+            self.model.tangent_noise(workspace, noise_gradient);
+        }
         distance
     }
 
@@ -148,6 +200,8 @@ impl Problem<'_> {
             soft,
             soft_dot,
             inputs_dot,
+            rng,
+            ..
         } = scratch;
         let (features, outputs) = (self.observation.space.features(), self.model.outputs());
         let start = &self.observation.parameters;
@@ -159,6 +213,7 @@ impl Problem<'_> {
                 _ => &along[index - 1],
             };
             let part = &inputs[range.start * features..range.end * features];
+            self.noise(workspace, rng, &[], range.len());
             let targets = self.targets(&range, soft);
             self.model.value(before, part, targets, workspace, step);
             for (sum, g) in made.iter_mut().zip(step.iter()) {

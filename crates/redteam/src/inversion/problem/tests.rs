@@ -63,7 +63,7 @@ fn check(model: &Model, attack: &Attack, steps: Option<Vec<Range<usize>>>) {
     };
     let at = draw(problem.variables());
     let mut gradient = vec![f32::NAN; at.len()];
-    let mut scratch = problem.scratch();
+    let mut scratch = problem.scratch(1);
     let value = problem.evaluate(&at, &mut gradient, &mut scratch);
     assert!(value.is_finite());
     let mut unused = vec![0.0; at.len()];
