@@ -10,7 +10,7 @@ use cloister_robust::Rule;
 use crate::bench::NAMES;
 use crate::commands::{
     AuditLogCommand, CancelArgs, DemoArgs, DirectorArgs, EnvoyArgs, FederationCommand, FetchArgs,
-    StatusArgs, SubmitArgs, WatchArgs,
+    LeakCommand, StatusArgs, SubmitArgs, WatchArgs,
 };
 
 /// Secure federated learning: train one model over data that never leaves its owners.
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Reckon with differential privacy
     #[command(subcommand)]
     Privacy(PrivacyCommand),
+    /// Attack a recorded run: what leaks, and which defence stops it
+    #[command(subcommand)]
+    Leak(LeakCommand),
     /// Keys and certificates of a deployment, for whoever runs it
     #[command(subcommand)]
     Federation(FederationCommand),

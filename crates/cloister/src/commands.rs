@@ -10,6 +10,7 @@ mod director;
 mod envoy;
 mod evaluate;
 mod federation;
+mod leak;
 mod operator;
 mod privacy;
 mod progress;
@@ -29,6 +30,7 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use director::{DirectorArgs, runtime};
 pub(crate) use envoy::EnvoyArgs;
 pub(crate) use federation::FederationCommand;
+pub(crate) use leak::LeakCommand;
 pub(crate) use operator::{CancelArgs, FetchArgs, StatusArgs, SubmitArgs, WatchArgs};
 
 /// Carries out what the arguments ask for.
@@ -51,6 +53,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Fetch(args) => operator::fetch(&args),
         Command::AuditLog(command) => audit_log::run(&command),
         Command::Demo(args) => demo::run(&args),
+        Command::Leak(command) => leak::run(&command),
         Command::Bench(args) => bench::run(&args),
     }
 }

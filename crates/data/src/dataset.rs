@@ -1,6 +1,7 @@
 //! The checked table of examples that everything else works on.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::DataError;
 
@@ -257,8 +258,21 @@ pub struct TrainTest {
     pub train: Dataset,
     /// Examples that nobody trains on.
     pub test: Dataset,
+    /// The columns of a table, in the order of the features; none for images.
+    pub columns: Vec<Column>,
     /// Human sentences: how rows were held out, cells imputed, duplicates seen, files passed over.
     pub notes: Vec<String>,
+}
+
+/// A column of a table, and the features that it became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, or its number where the table names none.
+    pub name: String,
+    /// Its features: one of a number, one for each code of a category.
+    pub features: Range<usize>,
+    /// Whether it holds codes.
+    pub categorical: bool,
 }
 
 #[cfg(test)]

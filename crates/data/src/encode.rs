@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::classes::{canonical, natural_order};
 use crate::config::{DataConfig, Scaling};
-use crate::dataset::Sites;
+use crate::dataset::{Column, Sites};
 use crate::decode::number;
 use crate::error::DataError;
 use crate::moments::ColumnMoments;
@@ -127,6 +127,27 @@ impl Encoder {
                 Code::OneHot(codes) => codes.len(),
             })
             .sum()
+    }
+
+    /// The columns and their features.
+    pub(crate) fn described(&self, part: &TablePart) -> Vec<Column> {
+        let mut from = 0;
+        let describe = |(column, code): &(usize, Code)| {
+            let (width, categorical) = match code {
+                Code::Number { .. } => (1, false),
+                Code::OneHot(codes) => (codes.len(), true),
+            };
+            from += width;
+            Column {
+                name: match part.first().grid.header() {
+                    Some(names) => names[*column].clone(),
+                    None => format!("column {column}"),
+                },
+                features: from - width..from,
+                categorical,
+            }
+        };
+        self.columns.iter().map(describe).collect()
     }
 
     fn count_missing(

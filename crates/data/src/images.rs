@@ -315,6 +315,7 @@ impl ImageSet {
                 &test,
             )?,
             train: dataset(train_values, &labels, train_sites.as_ref(), &train)?,
+            columns: Vec::new(),
             notes,
         })
     }

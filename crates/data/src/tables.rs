@@ -392,6 +392,7 @@ impl TableSet {
         Ok(TrainTest {
             train: dataset(&self.train, train, &labelled.train, train_sites)?,
             test: dataset(test_part, test, test_labels, sites_of(test_sites, test))?,
+            columns: encoder.described(&self.train),
             notes,
         })
     }

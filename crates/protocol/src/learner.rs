@@ -1,5 +1,6 @@
 //! A client's training: the one trait between the round and whatever trains.
 
+mod batches;
 mod dp_sgd;
 mod draws;
 mod soteria;
@@ -18,6 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::{LocalOptimizer, TrainPlan};
 use crate::streams::Streams;
 
+pub use batches::batches;
 pub use dp_sgd::DpSgd;
 use draws::Draws;
 

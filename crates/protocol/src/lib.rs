@@ -66,7 +66,9 @@ pub use config::{
     TrainPlan,
 };
 pub use error::{ClientId, ProtocolError, Refusal};
-pub use learner::{DpSgd, Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update};
+pub use learner::{
+    DpSgd, Learner, LearnerError, ModelLearner, Scratch, ScratchPool, Update, batches,
+};
 pub use privacy::{PrivacyPlan, SecureSum};
 pub use sampling::{CohortOdds, most_called, most_replies};
 pub use secure::{SecurePlan, roster_name};

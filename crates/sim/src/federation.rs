@@ -128,7 +128,16 @@ impl Federation {
         self.partition.clients.len()
     }
 
-    pub(crate) fn rows(&self, client: ClientId) -> &[u32] {
+    /// The rows of a client's local steps in a round, step by step, as its training draws them; for whoever scores an attack
+    /// on it. What `dp-sgd` draws is another matter: there each row has its own coin.
+    pub fn batches(&self, round: u32, client: ClientId) -> Vec<Vec<u32>> {
+        let plan = self.experiment.train.plan(round);
+        let mut rng = self.streams.stream(Purpose::Train, round, client.0);
+        cloister_protocol::batches(self.rows(client), &plan, &mut rng)
+    }
+
+    /// Rows of the training examples that a client has.
+    pub fn rows(&self, client: ClientId) -> &[u32] {
         self.partition
             .clients
             .get(client.0 as usize)

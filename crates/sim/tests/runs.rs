@@ -264,6 +264,7 @@ fn ten_thousand_clients() {
     let data = TrainTest {
         train: part(20_000),
         test: part(100),
+        columns: Vec::new(),
         notes: Vec::new(),
     };
     let text = "name = \"many\"\n\

@@ -117,6 +117,7 @@ fn data() -> Result<TrainTest> {
     Ok(TrainTest {
         train: part(CLIENTS * EXAMPLES)?,
         test: part(1000)?,
+        columns: Vec::new(),
         notes: Vec::new(),
     })
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
 
 /// `runs/NAME-SEED`, or with `-2`, `-3`, ... behind it where there is such a folder already: typing the same command
 /// again is no mistake, and nothing is overwritten.
-fn default_folder(experiment: &Experiment) -> PathBuf {
+pub(crate) fn default_folder(experiment: &Experiment) -> PathBuf {
     let parent = Path::new(match experiment.sweep {
         Some(_) => "sweeps",
         None => "runs",
