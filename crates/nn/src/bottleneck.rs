@@ -240,7 +240,7 @@ mod tests {
             [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)]
         {
             let error = (moment(k) - expected).abs();
-            let allowed = 5.0 * (f64::from(variance) / n).sqrt();
+            let allowed = 5.0 * (variance / n).sqrt();
             assert!(error < allowed, "moment {k} is off by {error}");
         }
         let neighbours: f64 = noise.windows(2).map(|w| f64::from(w[0] * w[1])).sum();

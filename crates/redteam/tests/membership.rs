@@ -305,7 +305,9 @@ fn recorded_updates_betray_their_examples() {
     };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut global = world.model.initial_parameters(&mut rng);
-    let mut recorded: Vec<(Vec<f32>, Vec<(u32, Vec<f32>)>)> = Vec::new();
+    // The global model of each round, and who made what of it.
+    type Round = (Vec<f32>, Vec<(u32, Vec<f32>)>);
+    let mut recorded: Vec<Round> = Vec::new();
     for _ in 0..4 {
         let mut updates = Vec::new();
         for client in 0..clients {
