@@ -53,7 +53,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     // Another table's key, and one that stands after a table header by mistake.
     tail_says(
         "[train]\nrounds = 5\n",
-        "a.toml:7:1: unknown key 'train.rounds'\n  hint: did you mean 'federation.rounds'?",
+        "a.toml:7:1: unknown key 'train.rounds'\n  hint: did you mean 'federation.rounds' or 'record.rounds'?",
     );
     tail_says(
         "[train]\nepochs = 2\nseed = 4\n",
@@ -62,7 +62,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     // A key of another kind of the same table.
     tail_says(
         "pooling = \"max\"\n",
-        "a.toml:6:1: unknown key 'model.pooling'\n  hint: only kind 'lenet5' has 'pooling'",
+        "a.toml:6:1: unknown key 'model.pooling'\n  hint: only kind 'lenet5', 'convnet' has 'pooling'",
     );
     tail_says(
         "[evaluate]\n\"quite strange\" = 1\n",
@@ -81,7 +81,7 @@ fn unknown_words_name_the_known_ones() {
         "[data]\ndataset = \"digits\"\n[model]\nkind = \"lenet-5\"\n",
         "a.toml",
         &[],
-        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn'\n  \
+        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'\n  \
          hint: did you mean 'lenet5'?",
     );
     says(
@@ -148,7 +148,7 @@ fn missing_tables_and_kinds() {
         "[data]\ndataset = \"digits\"\n[model]\nhidden = [3]\n",
         "a.toml",
         &[],
-        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn'",
+        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'",
     );
 }
 
