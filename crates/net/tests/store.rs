@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use cloister_net::audit::{self, AuditLog};
@@ -30,8 +31,16 @@ const FOLDER: &str = "CLOISTER_TEST_STORE";
 const SEED: &str = "CLOISTER_TEST_SEED";
 const SITES: u64 = 6;
 
+/// Opens a store. A child that another test is about to start holds all open files, and so their locks, until its program
+/// begins: a store that was let go just now may be in use for a moment more.
 fn opened(folder: &Path) -> Result<Store, StoreError> {
     let federation: Name = "clinics".parse().unwrap();
+    for _ in 0..50 {
+        match Store::open(folder, &federation) {
+            Err(StoreError::InUse(_)) => thread::sleep(Duration::from_millis(20)),
+            other => return other,
+        }
+    }
     Store::open(folder, &federation)
 }
 

@@ -219,7 +219,8 @@ impl<'a> ModelLearner<'a> {
                 gradient, partial, ..
             } = &mut self.scratch;
             if start == from {
-                gradient.fill(0.0);
+                gradient.clear();
+                gradient.resize(partial.len(), 0.0);
             }
             for (sum, part) in gradient.iter_mut().zip(partial.iter()) {
                 *sum += share * part;
@@ -375,7 +376,7 @@ impl Learner for ModelLearner<'_> {
                 let to = examples.min(from + batch);
                 let mut draws = Draws::new(secret.as_mut(), rng);
                 loss += self.gradient(&parameters, from, to, &mut draws);
-                self.withhold(&parameters, from, to);
+                self.withhold(&parameters, from, to, &mut draws);
                 optimizer.step(
                     &mut parameters,
                     &self.scratch.gradient,

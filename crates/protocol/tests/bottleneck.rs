@@ -124,6 +124,15 @@ fn examples_are_hidden_behind_a_bottleneck_too() {
     assert_ne!(once.values, train(1, 2).values);
 }
 
+/// Soteria looks at the representation once more, in a pass that draws as well.
+#[test]
+fn soteria_draws_too() {
+    let site = Site::new(PRECODE);
+    let train = || site.train(site.learner().withholding(Some(0.5)), 32, 1);
+    assert_eq!(train(), train());
+    assert_ne!(train().values, site.train(site.learner(), 32, 1).values);
+}
+
 /// Evaluation draws, from the streams that it is given; of a model that draws nothing they do not matter.
 #[test]
 fn evaluation_follows_its_streams() {

@@ -38,12 +38,6 @@ impl Checks {
                 "a logistic model has no units before its last layer",
             );
         }
-        if defence.soteria.is_some() && experiment.model.bottleneck().is_some() {
-            self.refuse(
-                "defence.soteria",
-                "goes with no model.bottleneck, which draws the units before the last layer at random: use one of them",
-            );
-        }
         let names = defence.names();
         if names.is_empty() {
             self.warn("defence", "names no defence: nothing is done");

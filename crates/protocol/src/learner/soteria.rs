@@ -2,6 +2,7 @@
 
 use cloister_nn::Model;
 
+use super::draws::Draws;
 use super::{CHUNK, ModelLearner, Scratch};
 
 impl ModelLearner<'_> {
@@ -13,7 +14,13 @@ impl ModelLearner<'_> {
     }
 
     /// Takes out of the step's gradient what is withheld; the batch is `scratch.order[from..to]`.
-    pub(super) fn withhold(&mut self, parameters: &[f32], from: usize, to: usize) {
+    pub(super) fn withhold(
+        &mut self,
+        parameters: &[f32],
+        from: usize,
+        to: usize,
+        draws: &mut Draws<'_>,
+    ) {
         let Some(share) = self.soteria else {
             return;
         };
@@ -26,7 +33,7 @@ impl ModelLearner<'_> {
         for start in (from..to).step_by(CHUNK) {
             let end = to.min(start + CHUNK);
             self.gather(start, end);
-            self.add_sensitivity(parameters, end - start, &mut shown);
+            self.add_sensitivity(parameters, end - start, draws, &mut shown);
         }
         let mut order: Vec<usize> = (0..units).collect();
         // Of equal ones the first: the same bits anywhere.
@@ -40,7 +47,13 @@ impl ModelLearner<'_> {
     }
 
     /// Adds what each unit shows of the gathered examples.
-    fn add_sensitivity(&mut self, parameters: &[f32], batch: usize, shown: &mut [f64]) {
+    fn add_sensitivity(
+        &mut self,
+        parameters: &[f32],
+        batch: usize,
+        draws: &mut Draws<'_>,
+        shown: &mut [f64],
+    ) {
         let units = shown.len();
         let Scratch {
             tangent,
@@ -58,6 +71,7 @@ impl ModelLearner<'_> {
         let (_, workspace) = tangent.get_or_insert_with(|| (batch, model.tangent_workspace(batch)));
         sensitivity.clear();
         sensitivity.resize(batch * units, 0.0);
+        workspace.draw_noise(draws, batch);
         model.representation_sensitivity(parameters, inputs, workspace, sensitivity);
         for row in sensitivity.chunks_exact(units) {
             for (sum, value) in shown.iter_mut().zip(row) {
