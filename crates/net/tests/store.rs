@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use cloister_net::audit::{self, AuditLog};
@@ -37,7 +36,7 @@ fn opened(folder: &Path) -> Result<Store, StoreError> {
     let federation: Name = "clinics".parse().unwrap();
     for _ in 0..50 {
         match Store::open(folder, &federation) {
-            Err(StoreError::InUse(_)) => thread::sleep(Duration::from_millis(20)),
+            Err(StoreError::InUse(_)) => std::thread::sleep(Duration::from_millis(20)),
             other => return other,
         }
     }
