@@ -348,7 +348,7 @@ impl Work<'_> {
             } else {
                 100
             },
-            guesses: 0.54,
+            guesses: 0.2,
             seed: self.plan.seed,
         };
         let folder = tempfile::tempdir().map_err(|error| LeakError::File {

@@ -107,7 +107,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "N", default_value_t = 100)]
     canaries: u32,
     /// Share of the canaries about which a guess is made, half of it on each side
-    #[arg(long, value_name = "X", default_value_t = 0.54)]
+    #[arg(long, value_name = "X", default_value_t = 0.2)]
     guesses: f64,
 }
 
