@@ -79,6 +79,7 @@ mod recognise;
 mod select;
 mod sites;
 mod source;
+pub mod statistics;
 mod tables;
 
 pub use bundled::{BundledInfo, bundled};
