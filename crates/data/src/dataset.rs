@@ -198,6 +198,28 @@ impl Dataset {
         &self.features[i * width..(i + 1) * width]
     }
 
+    /// Some rows, in the order given; with their owners, if there are any.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`] for no row at all.
+    ///
+    /// # Panics
+    /// If a row is not below [`Dataset::len`], like a slice.
+    pub fn subset(&self, rows: &[u32]) -> Result<Self, DataError> {
+        let mut features = Vec::with_capacity(rows.len() * self.shape.len());
+        for row in rows {
+            features.extend_from_slice(self.row(*row as usize));
+        }
+        Self::new(
+            &*self.name,
+            self.shape,
+            features,
+            rows.iter().map(|row| self.labels[*row as usize]).collect(),
+            self.classes.clone(),
+            self.sites.as_ref().map(|sites| sites.of_rows(rows)),
+        )
+    }
+
     /// The class of each row, as an index into [`Dataset::classes`].
     pub fn labels(&self) -> &[u32] {
         &self.labels

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cloister_config::Experiment;
-use cloister_data::{Dataset, TrainTest};
+use cloister_data::TrainTest;
 use cloister_privacy::{Mechanism, Unit};
 use cloister_redteam::audit::canary::{self, Mislabelled};
 use cloister_redteam::audit::one_shot::{self, Null};
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::clock::Stopwatch;
-use crate::derive::with_settings;
+use crate::derive::{bare, with_settings};
 use crate::error::LeakError;
 use crate::subject::Subject;
 
@@ -133,10 +133,7 @@ pub fn audit(
 }
 
 fn failed(error: AuditError) -> LeakError {
-    LeakError::Attack {
-        attack: "audit".to_owned(),
-        reason: error.to_string(),
-    }
+    LeakError::attack("audit", error)
 }
 
 /// Whether each round releases a sum over all clients with plain Gaussian noise, whose composition is a Gaussian trade-off.
@@ -155,13 +152,8 @@ fn canary_clients(
     threads: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Subject, Scored), LeakError> {
-    let mut base = experiment.clone();
-    base.attack = None;
-    base.baselines.clear();
-    base.sweep = None;
-    base.record = None;
     let twin = with_settings(
-        &base,
+        &bare(experiment),
         &[
             "attack.kind=canary".to_owned(),
             "attack.beside=true".to_owned(),
@@ -206,30 +198,23 @@ fn canary_examples(
     threads: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Subject, Scored), LeakError> {
-    let mut twin = experiment.clone();
-    twin.attack = None;
-    twin.baselines.clear();
-    twin.sweep = None;
-    twin.record = None;
+    let twin = bare(experiment);
     let mut data = cloister_data::load(&twin.data, twin.seed)?;
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
     let canaries = Mislabelled::draw(&data.train, plan.canaries as usize, &mut rng);
     let planted = canaries.plant(&data.train)?;
     let mut kept: Vec<u32> = (0..planted.len() as u32).collect();
     canaries.keep(&mut kept);
-    data.train = rows_of(&planted, &kept)?;
+    data.train = planted.subset(&kept)?;
     let data: Arc<TrainTest> = Arc::new(data);
     let subject = Subject::simulate(&twin, Some(data), folder, threads, stop)?;
-    let asked = rows_of(&planted, &canaries.rows)?;
+    let asked = planted.subset(&canaries.rows)?;
     let before = subject.federation().initial_parameters();
     let after = subject.final_model()?;
     let log_probability = |parameters: &[f32]| {
         Signals::of(subject.model(), parameters, &asked, Query::Plain, threads)
             .map(|signals| signals.log_probability)
-            .map_err(|error| LeakError::Attack {
-                attack: "audit".to_owned(),
-                reason: error.to_string(),
-            })
+            .map_err(|error| LeakError::attack("audit", error))
     };
     let (first, last) = (log_probability(&before)?, log_probability(&after)?);
     let scores = first.iter().zip(&last).map(|(first, last)| last - first);
@@ -242,28 +227,4 @@ fn canary_examples(
             estimate: None,
         },
     ))
-}
-
-/// Some rows of a data set.
-fn rows_of(data: &Dataset, rows: &[u32]) -> Result<Dataset, LeakError> {
-    let mut features = Vec::with_capacity(rows.len() * data.shape().len());
-    for row in rows {
-        features.extend_from_slice(data.row(*row as usize));
-    }
-    let labels = rows
-        .iter()
-        .map(|row| data.labels()[*row as usize])
-        .collect();
-    let sites = data.sites().map(|sites| cloister_data::Sites {
-        names: sites.names.clone(),
-        of_row: rows.iter().map(|row| sites.of_row[*row as usize]).collect(),
-    });
-    Ok(Dataset::new(
-        data.name(),
-        data.shape(),
-        features,
-        labels,
-        data.classes().to_vec(),
-        sites,
-    )?)
 }

@@ -199,12 +199,7 @@ pub fn laboratory(
         "evaluate.clients=false".to_owned(),
         "record.rounds=[1]".to_owned(),
     ];
-    settings.extend(
-        defence
-            .settings()
-            .iter()
-            .map(|setting| (*setting).to_owned()),
-    );
+    settings.extend(defence.settings().iter().map(ToString::to_string));
     read(table, &settings)
 }
 
@@ -213,18 +208,19 @@ pub fn laboratory(
 /// # Errors
 /// [`LeakError::Config`] if the defence does not go with the experiment.
 pub fn defended(base: &Experiment, defence: Defence) -> Result<Experiment, LeakError> {
-    let mut table = table(base)?;
-    for key in ["attack", "baselines", "record", "sweep"] {
-        table.remove(key);
-    }
     let mut settings = vec![format!("name={}-{}", base.name, defence.name())];
-    settings.extend(
-        defence
-            .settings()
-            .iter()
-            .map(|setting| (*setting).to_owned()),
-    );
-    read(table, &settings)
+    settings.extend(defence.settings().iter().map(ToString::to_string));
+    with_settings(&bare(base), &settings)
+}
+
+/// `base` without what is made beside its own training: attackers, baselines, transcripts, a grid.
+pub(crate) fn bare(base: &Experiment) -> Experiment {
+    let mut bare = base.clone();
+    bare.attack = None;
+    bare.baselines.clear();
+    bare.record = None;
+    bare.sweep = None;
+    bare
 }
 
 /// `base` with settings put over it, as `--set` does.

@@ -1,6 +1,7 @@
 //! What keeps a run from being attacked.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use cloister_config::ConfigError;
 use cloister_data::DataError;
@@ -62,4 +63,22 @@ pub enum LeakError {
     /// The work was interrupted.
     #[error("stopped")]
     Stopped,
+}
+
+impl LeakError {
+    /// An attack of that name that could not begin, for this reason.
+    pub(crate) fn attack(attack: &str, reason: impl Display) -> Self {
+        Self::Attack {
+            attack: attack.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// What is wrong with a file.
+    pub(crate) fn file(path: &Path, reason: impl Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
 }

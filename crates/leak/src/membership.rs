@@ -128,10 +128,7 @@ fn too_few(what: &str, members: usize) -> Skipped {
 }
 
 fn failed(attack: &str) -> impl Fn(MembershipError) -> LeakError + '_ {
-    move |error| LeakError::Attack {
-        attack: attack.to_owned(),
-        reason: error.to_string(),
-    }
+    move |error| LeakError::attack(attack, error)
 }
 
 /// Rows of the training part that some client has, and rows of the test part: as many of both, drawn at random.
@@ -317,10 +314,7 @@ fn on_the_rounds(
     let mut rounds = Vec::new();
     for round in subject.rounds() {
         let sights = subject.sights(round)?;
-        let single: Vec<_> = sights
-            .into_iter()
-            .filter(|sight| sight.sent.is_some())
-            .collect();
+        let single: Vec<_> = sights.into_iter().filter(|sight| !sight.is_sum).collect();
         if single.len() >= 3 {
             rounds.push(single);
         }

@@ -58,6 +58,13 @@ pub struct Planned {
     pub attack: Attack,
 }
 
+impl Planned {
+    /// What makes two plans the same attack on different sights.
+    pub(crate) fn kind(&self) -> (&str, Option<&str>) {
+        (&self.name, self.adaptive_to.as_deref())
+    }
+}
+
 /// What is put over the published settings of an attack.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -91,8 +98,10 @@ pub fn attacks(
     let mut planned = Vec::new();
     for name in names {
         let mut attack = Attack::preset(name).map_err(unknown)?;
-        if only.is_none() || overrides.iterations.is_some() {
-            attack.iterations = overrides.iterations.unwrap_or(suite.iterations());
+        if let Some(iterations) = overrides.iterations {
+            attack.iterations = iterations;
+        } else if only.is_none() {
+            attack.iterations = suite.iterations();
         }
         // Published weights of the total variation are for 24,000 steps, or for pictures of the size of ImageNet.
         if only.is_none() && name == "inverting-gradients" {
@@ -131,7 +140,7 @@ fn fitting(subject: &Subject, sight: &Sight) -> Vec<&'static str> {
     if first_is_linear(subject.model().layout()) {
         names.push("closed-form");
     }
-    if sight.sent.is_some() && (2..=MOST_STEPS).contains(&sight.steps()) {
+    if !sight.is_sum && (2..=MOST_STEPS).contains(&sight.steps()) {
         names.push("fedavg");
         return names;
     }
@@ -181,7 +190,7 @@ fn adapted(subject: &Subject, sight: &Sight, attack: &Attack) -> Option<(String,
         known.push("soteria");
     }
     let pruned = defence.prune.is_some() || is_top_k(experiment);
-    if pruned && sight.sent.is_some() {
+    if pruned && !sight.is_sum {
         attack.adaptation.sent_only = true;
         known.push("pruning");
     }

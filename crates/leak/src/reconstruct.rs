@@ -47,7 +47,6 @@ struct Single {
     labels: f64,
     reconstruction: Reconstruction,
     columns: Vec<ColumnError>,
-    seconds: f64,
 }
 
 /// Why an attack was not made, where it does not fit what was seen; that is no protection.
@@ -59,19 +58,20 @@ pub enum Tried {
     Skipped(String),
 }
 
-/// Makes an attack on each of `sights`, several at a time, and scores all of them as one row.
+/// Makes one kind of attack on several sights, each as planned for it, some at a time, and scores all of them as one row.
 ///
 /// # Errors
 /// [`LeakError::Attack`] if an attack cannot begin for another reason than that it does not fit.
 pub fn reconstruct(
     subject: &Subject,
-    sights: &[Sight],
-    planned: &[Planned],
+    jobs: &[(&Sight, &Planned)],
     seed: u64,
     threads: usize,
 ) -> Result<Tried, LeakError> {
     let watch = Stopwatch::start();
-    let jobs: Vec<(&Sight, &Planned)> = sights.iter().zip(planned).collect();
+    let Some(&(sight, planned)) = jobs.first() else {
+        return Ok(Tried::Skipped("nothing was recorded to attack".to_owned()));
+    };
     let per = jobs.len().div_ceil(threads.max(1)).max(1);
     let inner = (threads / jobs.len().max(1)).max(1);
     let results: Vec<Result<Single, InversionError>> = thread::scope(|scope| {
@@ -100,19 +100,9 @@ pub fn reconstruct(
             Err(InversionError::Model { attack, needs }) => {
                 return Ok(Tried::Skipped(format!("{attack} needs {needs}")));
             }
-            Err(error) => {
-                return Err(LeakError::Attack {
-                    attack: planned
-                        .first()
-                        .map_or_else(String::new, |plan| plan.name.clone()),
-                    reason: error.to_string(),
-                });
-            }
+            Err(error) => return Err(LeakError::attack(&planned.name, error)),
         }
     }
-    let (Some(sight), Some(planned)) = (sights.first(), planned.first()) else {
-        return Ok(Tried::Skipped("nothing was recorded to attack".to_owned()));
-    };
     let mut outcome = Outcome {
         row: row(subject, sight, planned, &singles),
         panels: [Vec::new(), Vec::new(), Vec::new()],
@@ -143,7 +133,6 @@ fn single(
     seed: u64,
     threads: usize,
 ) -> Result<Single, InversionError> {
-    let watch = Stopwatch::start();
     let (model, shape) = (subject.model(), subject.shape());
     let (inputs, truth_labels) = subject.examples(&sight.rows());
     let observation = observe(subject, sight)?;
@@ -166,7 +155,6 @@ fn single(
         identified: None,
         labels: recovered,
         columns: Vec::new(),
-        seconds: 0.0,
         reconstruction,
     };
     if is_image(shape) {
@@ -186,7 +174,6 @@ fn single(
             test.features(),
         )?;
     }
-    single.seconds = watch.seconds();
     Ok(single)
 }
 
@@ -194,7 +181,7 @@ fn single(
 /// gradient: exact for one step, a first order for several. So are more steps than can be unrolled.
 fn observe(subject: &Subject, sight: &Sight) -> Result<Observation, InversionError> {
     let mut plan = sight.plan.clone();
-    if sight.sent.is_none() || sight.steps() > MOST_STEPS {
+    if sight.is_sum || sight.steps() > MOST_STEPS {
         plan.batch_size = 0;
         plan.epochs = 1;
         plan.max_steps = 0;
@@ -231,7 +218,7 @@ fn score_images(
     };
     let floors = floor::floors(&truth, labels, shape, Some(population), None, rng)?;
     single.floors = floor::best(&floors);
-    single.guess = mean(&images, features).repeat(labels.len());
+    single.guess = floor::mean_image(&images, features).repeat(labels.len());
     // In the order of the truth.
     for score in &scores {
         single
@@ -254,20 +241,6 @@ fn score_images(
     single.truth = truth;
     single.scores = scores;
     Ok(())
-}
-
-fn mean(images: &[f32], features: usize) -> Vec<f32> {
-    let mut sum = vec![0.0_f64; features];
-    let mut count = 0.0;
-    for image in images.chunks_exact(features) {
-        for (sum, value) in sum.iter_mut().zip(image) {
-            *sum += f64::from(*value);
-        }
-        count += 1.0;
-    }
-    sum.iter()
-        .map(|sum| (sum / f64::max(count, 1.0)) as f32)
-        .collect()
 }
 
 fn row(subject: &Subject, sight: &Sight, planned: &Planned, singles: &[Single]) -> InversionRow {
@@ -390,13 +363,13 @@ fn mean_columns(singles: &[Single]) -> Vec<ColumnError> {
 
 fn threat(sight: &Sight) -> String {
     let steps = sight.steps();
-    match (&sight.sent, steps) {
-        (Some(_), 0 | 1) => "server, one update of one step".to_owned(),
-        (Some(_), _) if steps > MOST_STEPS => {
+    match (sight.is_sum, steps) {
+        (false, 0 | 1) => "server, one update of one step".to_owned(),
+        (false, _) if steps > MOST_STEPS => {
             format!("server, one update of {steps} steps, taken for one")
         }
-        (Some(_), _) => format!("server, one update of {steps} steps, training settings known"),
-        (None, _) => format!(
+        (false, _) => format!("server, one update of {steps} steps, training settings known"),
+        (true, _) => format!(
             "server, the sum of {} clients' updates",
             sight.members.len()
         ),

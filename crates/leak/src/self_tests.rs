@@ -102,7 +102,7 @@ fn noise() -> Vec<SelfTest> {
 /// Whether the masks of a secure sum cancel: it is the mean of the updates that the same clients send in the clear.
 pub(crate) fn masks_cancel(plain: &[Sight], masked: &[Sight]) -> SelfTest {
     let name = "masks cancel to the sum".to_owned();
-    let Some(sum) = masked.iter().find(|sight| sight.sent.is_none()) else {
+    let Some(sum) = masked.iter().find(|sight| sight.is_sum) else {
         return SelfTest {
             name,
             passed: false,

@@ -3,7 +3,7 @@
 use cloister_config::Experiment;
 use cloister_data::{Normalise, TrainTest};
 use cloister_nn::InputShape;
-use cloister_redteam::inversion::InputSpace;
+use cloister_redteam::inversion::{InputSpace, InversionError};
 
 use crate::error::LeakError;
 use crate::picture::is_image;
@@ -18,10 +18,7 @@ pub(crate) fn input_space(
     data: &TrainTest,
     shape: InputShape,
 ) -> Result<InputSpace, LeakError> {
-    let failed = |error: cloister_redteam::inversion::InversionError| LeakError::Attack {
-        attack: "reconstruction".to_owned(),
-        reason: error.to_string(),
-    };
+    let failed = |error: InversionError| LeakError::attack("reconstruction", error);
     if !is_image(shape) {
         return InputSpace::observed(shape, data.test.features()).map_err(failed);
     }

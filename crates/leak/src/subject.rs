@@ -10,7 +10,7 @@ use cloister_config::Experiment;
 use cloister_data::TrainTest;
 use cloister_nn::{InputShape, Model, model_file};
 use cloister_privacy::Mechanism;
-use cloister_protocol::transcript::{SentUpdate, Transcript};
+use cloister_protocol::transcript::Transcript;
 use cloister_protocol::{ClientId, TrainPlan};
 use cloister_redteam::inversion::InputSpace;
 use cloister_report::record::leakage::Subject as Described;
@@ -43,8 +43,8 @@ pub struct Sight {
     pub examples: usize,
     /// Trained minus global parameters; of a sum the weighted mean over its members.
     pub update: Vec<f32>,
-    /// How a single update travelled; `None` for a sum.
-    pub sent: Option<SentUpdate>,
+    /// Whether it is a secure sum, and no client's own update.
+    pub is_sum: bool,
     /// The global model of the round.
     pub global: Arc<[f32]>,
     /// What its clients were told to do.
@@ -118,22 +118,12 @@ impl Subject {
     fn over(folder: &Path, federation: Federation) -> Result<Self, LeakError> {
         let shape = federation.model.input();
         let space = input_space(&federation.experiment, &federation.data, shape)?;
-        let summary = folder.join(file_name::SUMMARY);
-        let summary = match fs::read(&summary) {
-            Ok(bytes) => Some(
-                serde_json::from_slice(&bytes).map_err(|error| LeakError::File {
-                    path: summary,
-                    reason: error.to_string(),
-                })?,
-            ),
-            Err(_) => None,
-        };
         Ok(Self {
             folder: folder.to_owned(),
             federation,
             space,
             rounds: cloister_host::recorded_rounds(folder)?,
-            summary,
+            summary: Summary::read(folder)?,
         })
     }
 
@@ -190,13 +180,11 @@ impl Subject {
         let transcript = cloister_host::read_transcript(&self.folder, round)?;
         let parameters = self.model().layout().len();
         if transcript.global().len() != parameters {
-            return Err(LeakError::File {
-                path: cloister_host::transcript_path(&self.folder, round),
-                reason: format!(
-                    "is of a model with {} parameters, this run's has {parameters}",
-                    transcript.global().len()
-                ),
-            });
+            let reason = format!(
+                "is of a model with {} parameters, this run's has {parameters}",
+                transcript.global().len()
+            );
+            return Err(self.unreadable(round, &reason));
         }
         Ok(transcript)
     }
@@ -219,11 +207,11 @@ impl Subject {
             let truth = self.truth(round, update.client);
             sights.push(Sight {
                 round,
-                name: update.name.clone(),
+                name: update.name,
                 members: vec![update.client],
                 examples: distinct(&truth),
-                update: update.values.clone(),
-                sent: Some(update),
+                update: update.values,
+                is_sum: false,
                 global: Arc::clone(&global),
                 plan: transcript.plan().clone(),
                 bytes,
@@ -246,7 +234,7 @@ impl Subject {
                 members: sum.clients.clone(),
                 examples: distinct(&truth),
                 update: sum.mean.clone(),
-                sent: None,
+                is_sum: true,
                 global: Arc::clone(&global),
                 plan: transcript.plan().clone(),
                 bytes: of_sum
@@ -260,10 +248,7 @@ impl Subject {
     }
 
     fn unreadable(&self, round: u32, error: &dyn std::fmt::Display) -> LeakError {
-        LeakError::File {
-            path: cloister_host::transcript_path(&self.folder, round),
-            reason: error.to_string(),
-        }
+        LeakError::file(&cloister_host::transcript_path(&self.folder, round), error)
     }
 
     /// The rows behind a client's update, step by step. Under DP-SGD each example has its own coin, whose outcome is a
@@ -292,16 +277,11 @@ impl Subject {
     /// # Errors
     /// [`LeakError::File`].
     pub fn final_model(&self) -> Result<Vec<f32>, LeakError> {
-        let path = self.folder.join("model.safetensors");
-        let file = |reason: String| LeakError::File {
-            path: path.clone(),
-            reason,
-        };
-        let bytes = fs::read(&path).map_err(|error| file(error.to_string()))?;
-        let stored = model_file::decode(&bytes).map_err(|error| file(error.to_string()))?;
-        stored
-            .parameters_for(self.model().layout())
-            .map_err(|error| file(error.to_string()))
+        let path = self.folder.join(file_name::MODEL);
+        let bytes = fs::read(&path).map_err(|error| LeakError::file(&path, error))?;
+        let stored = model_file::decode(&bytes).map_err(|error| LeakError::file(&path, error))?;
+        let parameters = stored.parameters_for(self.model().layout());
+        parameters.map_err(|error| LeakError::file(&path, error))
     }
 
     /// The epsilon and delta that the run's accounting comes to, whether or not it may be claimed (seeded noise is as much

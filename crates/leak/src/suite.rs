@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cloister_config::Experiment;
+use cloister_data::TrainTest;
 use cloister_report::record::leakage::{
     Band, FORMAT, LeakageReport, SelfTest, Skipped, write_picture,
 };
+use tempfile::TempDir;
 
 use crate::audit::{AuditPlan, audit};
 use crate::clock::Stopwatch;
@@ -69,6 +72,7 @@ pub fn report(
             ..LeakageReport::default()
         },
         controls: BTreeMap::new(),
+        loaded: None,
     };
     say("self-tests");
     work.report.self_tests = mechanisms(subject);
@@ -94,6 +98,8 @@ struct Work<'a> {
     report: LeakageReport,
     /// What each attack finds without a defence.
     controls: BTreeMap<String, Band>,
+    /// The experiment that was simulated last, and its data: of the next it is often the same.
+    loaded: Option<(Experiment, Arc<TrainTest>)>,
 }
 
 impl Work<'_> {
@@ -113,18 +119,10 @@ impl Work<'_> {
         for defence in defences {
             self.go_on()?;
             say(&format!("reconstruction under {}", defence.name()));
-            let folder = tempfile::tempdir().map_err(|error| LeakError::File {
-                path: std::env::temp_dir(),
-                reason: error.to_string(),
-            })?;
-            let lab = self.laboratory(defence, folder.path());
-            let lab = match lab {
+            let folder = scratch()?;
+            let lab = match self.laboratory(defence, folder.path()) {
                 Ok(lab) => lab,
-                Err(LeakError::Config(error)) => {
-                    self.skip(defence.name(), &error.to_string());
-                    continue;
-                }
-                Err(LeakError::Simulation(error)) => {
+                Err(error @ (LeakError::Config(_) | LeakError::Simulation(_))) => {
                     self.skip(defence.name(), &error.to_string());
                     continue;
                 }
@@ -132,7 +130,7 @@ impl Work<'_> {
             };
             let from = self.report.inversions.len();
             let sights = lab.sights(1)?;
-            self.attack(&lab, sights.clone(), Some(defence))?;
+            self.attack(&lab, &sights, Some(defence))?;
             if defence == Defence::None {
                 self.control(from);
                 plain = Some(sights);
@@ -145,20 +143,36 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn laboratory(&self, defence: Defence, folder: &Path) -> Result<Subject, LeakError> {
+    fn laboratory(&mut self, defence: Defence, folder: &Path) -> Result<Subject, LeakError> {
         let clients = match defence {
             // The same clients, so that the sum can be held against their updates.
             Defence::Masking | Defence::None => self.plan.suite.victims().max(COHORT),
             _ => self.plan.suite.victims(),
         };
         let experiment = laboratory(self.subject.experiment(), defence, clients, self.plan.seed)?;
-        Subject::simulate(
-            &experiment,
-            None,
+        self.simulate(&experiment, folder)
+    }
+
+    /// Simulates in `folder`, over the data of the subject or of the simulation before where they are the same.
+    fn simulate(&mut self, experiment: &Experiment, folder: &Path) -> Result<Subject, LeakError> {
+        let own = self.subject.experiment();
+        let same =
+            |other: &Experiment| (&other.data, other.seed) == (&experiment.data, experiment.seed);
+        let data = match &self.loaded {
+            _ if same(own) => Some(&self.subject.federation().data),
+            Some((other, data)) if same(other) => Some(data),
+            _ => None,
+        };
+        let made = Subject::simulate(
+            experiment,
+            data.cloned(),
             &folder.join("run"),
             self.threads,
             self.stop,
-        )
+        )?;
+        let data = Arc::clone(&made.federation().data);
+        self.loaded = Some((experiment.clone(), data));
+        Ok(made)
     }
 
     /// What the undefended attacks reach: the self-test of all others.
@@ -204,24 +218,29 @@ impl Work<'_> {
             // The smallest updates give most away: they are attacked first.
             sights.sort_by_key(|sight| sight.examples);
             sights.truncate(self.plan.suite.victims() as usize);
-            self.attack(self.subject, sights, None)?;
+            self.attack(self.subject, &sights, None)?;
         }
         Ok(())
     }
 
-    /// Makes all attacks that fit on sights of one kind, and files rows and pictures.
+    /// Makes all attacks that fit, each on the sights that it fits, and files rows and pictures.
     fn attack(
         &mut self,
         subject: &Subject,
-        sights: Vec<Sight>,
+        sights: &[Sight],
         what_if: Option<Defence>,
     ) -> Result<(), LeakError> {
         let suite = self.plan.suite;
         let overrides = Overrides::default();
         let of = |sight: &Sight| attacks(subject, sight, suite, None, &overrides);
         let planned: Vec<Vec<Planned>> = sights.iter().map(of).collect::<Result<_, _>>()?;
-        let kinds = planned.iter().map(Vec::len).min().unwrap_or(0);
-        if kinds == 0
+        let mut kinds: Vec<(&str, Option<&str>)> = Vec::new();
+        for kind in planned.iter().flatten().map(Planned::kind) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if kinds.is_empty()
             && let Some(sight) = sights.first()
         {
             let place = what_if.map_or("the run's own rounds", Defence::name);
@@ -233,14 +252,18 @@ impl Work<'_> {
             self.skip(&format!("reconstruction from {place}"), &why);
         }
         let mut made: Vec<Outcome> = Vec::new();
-        for kind in 0..kinds {
+        for kind in kinds {
             self.go_on()?;
-            let one: Vec<Planned> = planned.iter().map(|all| all[kind].clone()).collect();
-            match reconstruct(subject, &sights, &one, self.plan.seed, self.threads)? {
+            let fitting = sights.iter().zip(&planned).filter_map(|(sight, all)| {
+                let plan = all.iter().find(|plan| plan.kind() == kind)?;
+                Some((sight, plan))
+            });
+            let jobs: Vec<(&Sight, &Planned)> = fitting.collect();
+            match reconstruct(subject, &jobs, self.plan.seed, self.threads)? {
                 Tried::Made(outcome) => made.push(*outcome),
                 Tried::Skipped(why) => {
                     let place = what_if.map_or("the run", Defence::name);
-                    self.skip(&format!("{} under {place}", one[0].name), &why);
+                    self.skip(&format!("{} under {place}", kind.0), &why);
                 }
             }
         }
@@ -351,10 +374,7 @@ impl Work<'_> {
             guesses: 0.2,
             seed: self.plan.seed,
         };
-        let folder = tempfile::tempdir().map_err(|error| LeakError::File {
-            path: std::env::temp_dir(),
-            reason: error.to_string(),
-        })?;
+        let folder = scratch()?;
         match audit(
             experiment,
             &plan,
@@ -382,19 +402,9 @@ impl Work<'_> {
             }
             self.go_on()?;
             say(&format!("what {} costs in accuracy", defence.name()));
-            let folder = tempfile::tempdir().map_err(|error| LeakError::File {
-                path: std::env::temp_dir(),
-                reason: error.to_string(),
-            })?;
-            let run = defended(self.subject.experiment(), defence).and_then(|experiment| {
-                Subject::simulate(
-                    &experiment,
-                    None,
-                    &folder.path().join("run"),
-                    self.threads,
-                    self.stop,
-                )
-            });
+            let folder = scratch()?;
+            let run = defended(self.subject.experiment(), defence)
+                .and_then(|experiment| self.simulate(&experiment, folder.path()));
             let run = match run {
                 Ok(run) => run,
                 Err(LeakError::Stopped) => return Err(LeakError::Stopped),
@@ -421,4 +431,9 @@ impl Work<'_> {
             why: why.to_owned(),
         });
     }
+}
+
+/// A folder for a run that nobody keeps.
+fn scratch() -> Result<TempDir, LeakError> {
+    tempfile::tempdir().map_err(|error| LeakError::file(&std::env::temp_dir(), error))
 }

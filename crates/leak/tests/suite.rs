@@ -53,7 +53,7 @@ fn best(subject: &Subject, name: &str, adaptive: bool) -> (Band, f64) {
     let chosen = planned
         .into_iter()
         .find(|plan| plan.adaptive_to.is_some() == adaptive);
-    let made = reconstruct(subject, &sights[..1], &[chosen.unwrap()], 1, 2).unwrap();
+    let made = reconstruct(subject, &[(&sights[0], &chosen.unwrap())], 1, 2).unwrap();
     match made {
         Tried::Made(outcome) => (outcome.row.band, outcome.row.psnr.worst),
         Tried::Skipped(why) => panic!("{name} was not tried: {why}"),
@@ -223,7 +223,7 @@ fn what_cannot_be_attacked_is_said_in_words() {
         &Overrides::default(),
     )
     .unwrap();
-    let made = reconstruct(&subject, &sights[..1], &planned[..1], 1, 1).unwrap();
+    let made = reconstruct(&subject, &[(&sights[0], &planned[0])], 1, 1).unwrap();
     let Tried::Skipped(why) = made else {
         panic!("Adam's steps are no gradients");
     };

@@ -138,6 +138,18 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
+    /// The names of all kinds.
+    pub const KINDS: [&str; 8] = [
+        "logistic",
+        "mlp",
+        "lenet5",
+        "cnn",
+        "cnn3",
+        "papernot-cnn",
+        "dlg-lenet",
+        "convnet",
+    ];
+
     /// The name that `kind` has in a config file.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -211,20 +211,22 @@ impl Model {
         parameters
     }
 
+    /// Zeros for the output of each layer over up to `max_batch` examples.
+    fn layer_buffers(&self, max_batch: usize) -> Vec<Vec<f32>> {
+        let layers = self.architecture.layers.iter();
+        layers
+            .map(|layer| vec![0.0; max_batch * layer.output_len()])
+            .collect()
+    }
+
     /// Allocates working memory for batches of up to `max_batch` examples.
     pub fn workspace(&self, max_batch: usize) -> Workspace {
         let layers = &self.architecture.layers;
-        let buffers = || -> Vec<Vec<f32>> {
-            layers
-                .iter()
-                .map(|layer| vec![0.0; max_batch * layer.output_len()])
-                .collect()
-        };
         let mut scratch = ConvScratch::new();
         Workspace {
             max_batch,
-            outputs: buffers(),
-            deltas: buffers(),
+            outputs: self.layer_buffers(max_batch),
+            deltas: self.layer_buffers(max_batch),
             saved: layers
                 .iter()
                 .map(|layer| layer.saved(max_batch, &mut scratch))

@@ -1,5 +1,7 @@
 //! The tables `[federation]`, `[train]` and `[server]` of an experiment, and the plan of a round.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +162,47 @@ pub struct TrainPlan {
     pub proximal_mu: f32,
     /// Share of its past that the client keeps in what it sends.
     pub client_momentum: f32,
+}
+
+/// A local step: which places of the client's order it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Whether a pass over the examples begins with it: their order is drawn anew before each.
+    pub begins_pass: bool,
+    /// Its examples, by their places in the order.
+    pub places: Range<usize>,
+}
+
+impl TrainPlan {
+    /// Examples of a full step of a client that has so many, at least 1.
+    fn batch(&self, examples: usize) -> usize {
+        match self.batch_size as usize {
+            0 => examples.max(1),
+            size => size.min(examples.max(1)),
+        }
+    }
+
+    /// Steps that a client with so many examples takes.
+    pub fn step_count(&self, examples: usize) -> u64 {
+        let all = examples.div_ceil(self.batch(examples)) as u64 * u64::from(self.epochs);
+        match self.max_steps {
+            0 => all,
+            most => all.min(most.into()),
+        }
+    }
+
+    /// The steps of a client with so many examples, [`step_count`](Self::step_count) of them.
+    pub fn steps(&self, examples: usize) -> impl Iterator<Item = Step> + use<> {
+        let batch = self.batch(examples);
+        let pass = examples.div_ceil(batch) as u64;
+        (0..self.step_count(examples)).map(move |step| {
+            let from = (step % pass) as usize * batch;
+            Step {
+                begins_pass: from == 0,
+                places: from..examples.min(from + batch),
+            }
+        })
+    }
 }
 
 /// `[server]`: what the server does with the aggregated update (Reddi et al. 2021, "Adaptive federated optimization").

@@ -354,10 +354,6 @@ impl Learner for ModelLearner<'_> {
             return self.train_privately(global, plan, dp_sgd, &mut draws);
         }
         let examples = self.rows.len();
-        let batch = match plan.batch_size as usize {
-            0 => examples,
-            size => size.min(examples),
-        };
         let mut parameters = global.to_vec();
         let (config, mut optimizer) = optimizer(&mut self.scratch.optimizer, plan, global.len());
         self.scratch.order.clear();
@@ -366,31 +362,27 @@ impl Learner for ModelLearner<'_> {
             mu: plan.proximal_mu,
             global,
         });
-        let (mut loss, mut seen, mut steps) = (0.0, 0_usize, 0_u32);
-        'epochs: for _ in 0..plan.epochs {
-            self.scratch.order.shuffle(rng);
-            for from in (0..examples).step_by(batch) {
-                if plan.max_steps != 0 && steps == plan.max_steps {
-                    break 'epochs;
-                }
-                let to = examples.min(from + batch);
-                let mut draws = Draws::new(secret.as_mut(), rng);
-                loss += self.gradient(&parameters, from, to, &mut draws);
-                self.withhold(&parameters, from, to, &mut draws);
-                optimizer.step(
-                    &mut parameters,
-                    &self.scratch.gradient,
-                    plan.learning_rate,
-                    plan.weight_decay,
-                    proximal,
-                );
-                // The optimisers work on each coordinate alone, so putting these back is the projection.
-                if let Some(frozen) = self.frozen {
-                    hold(&mut parameters, global, frozen);
-                }
-                seen += to - from;
-                steps += 1;
+        let (mut loss, mut seen) = (0.0, 0_usize);
+        for step in plan.steps(examples) {
+            if step.begins_pass {
+                self.scratch.order.shuffle(rng);
             }
+            let (from, to) = (step.places.start, step.places.end);
+            let mut draws = Draws::new(secret.as_mut(), rng);
+            loss += self.gradient(&parameters, from, to, &mut draws);
+            self.withhold(&parameters, from, to, &mut draws);
+            optimizer.step(
+                &mut parameters,
+                &self.scratch.gradient,
+                plan.learning_rate,
+                plan.weight_decay,
+                proximal,
+            );
+            // The optimisers work on each coordinate alone, so putting these back is the projection.
+            if let Some(frozen) = self.frozen {
+                hold(&mut parameters, global, frozen);
+            }
+            seen += to - from;
         }
         self.scratch.optimizer = Some((config, optimizer));
         for (parameter, start) in parameters.iter_mut().zip(global) {

@@ -62,8 +62,8 @@ mod streams;
 pub use client::{Client, ClientAction, Protection, TrainJob};
 pub use compression::{Coding, CommunicationConfig, Compact};
 pub use config::{
-    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, TrainConfig,
-    TrainPlan,
+    FederationConfig, LocalOptimizer, Sampling, ServerConfig, ServerOptimizerKind, Step,
+    TrainConfig, TrainPlan,
 };
 pub use error::{ClientId, ProtocolError, Refusal};
 pub use learner::{

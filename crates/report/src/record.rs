@@ -33,6 +33,7 @@ mod sweep;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,6 +66,8 @@ pub mod file_name {
     pub const CLIENTS: &str = "clients.csv";
     /// True x predicted classes.
     pub const CONFUSION: &str = "confusion.csv";
+    /// The final model. Nothing here writes it: the host does.
+    pub const MODEL: &str = "model.safetensors";
     /// The end result.
     pub const SUMMARY: &str = "summary.json";
     /// The folder of the leakage report.
@@ -471,4 +474,15 @@ pub struct Summary {
     /// The attack on the run; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackInfo>,
+}
+
+impl Summary {
+    /// The summary in a run folder; `None` while the run has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Malformed`], [`RecordError::TooLarge`], [`RecordError::Io`].
+    pub fn read(folder: &Path) -> Result<Option<Self>, RecordError> {
+        reader::read_summary(folder)
+    }
 }

@@ -227,20 +227,6 @@ impl Federation {
         let share = self.partition.clients.get(client.0 as usize);
         share.map_or_else(|| client.to_string(), |share| share.name.clone())
     }
-
-    /// Steps that a client with so many examples takes in a round.
-    pub(crate) fn steps(&self, examples: usize) -> u64 {
-        let train = &self.experiment.train;
-        let batch = match train.batch_size as usize {
-            0 => examples.max(1),
-            size => size,
-        };
-        let steps = examples.div_ceil(batch) as u64 * u64::from(train.epochs);
-        match train.max_steps {
-            0 => steps,
-            most => steps.min(most.into()),
-        }
-    }
 }
 
 /// The numbers of the experiment's secure sums, as far as the config tells: `None` if it has none, or if only the data say how

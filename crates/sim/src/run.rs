@@ -42,9 +42,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// The kind of the event of a run that has no unattacked one to be compared with.
 const NO_COMPARISON: &str = "unattacked";
 
-/// The final model in a run folder.
-const MODEL: &str = "model.safetensors";
-
 /// How a run is carried out; nothing here changes its result.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -527,7 +524,7 @@ impl<'a> Run<'a> {
             &global,
             self.server.round(),
         )?;
-        write_atomic(&self.options.folder.join(MODEL), &model)?;
+        write_atomic(&self.options.folder.join(file_name::MODEL), &model)?;
         let members = self.federation.members();
         let setting = self.federation.setting(&members);
         let metric = headline(setting.classes);

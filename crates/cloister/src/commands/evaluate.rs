@@ -10,6 +10,7 @@ use cloister_nn::metrics::Evaluation;
 use cloister_nn::model_file::{self, ModelFile};
 use cloister_nn::{InputShape, Model, parallel};
 use cloister_protocol::Streams;
+use cloister_report::record::file_name;
 use serde_json::json;
 
 use crate::args::EvaluateArgs;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
 
 fn model_path(given: &Path) -> PathBuf {
     match given.is_dir() {
-        true => given.join("model.safetensors"),
+        true => given.join(file_name::MODEL),
         false => given.to_owned(),
     }
 }

@@ -214,10 +214,8 @@ fn invert(args: &InvertArgs) -> Result<()> {
             "{what} on {} of round {}",
             sight.name, sight.round
         ));
-        let sights = std::slice::from_ref(sight);
-        let plans = std::slice::from_ref(plan);
         let threads = args.target.threads.count();
-        match reconstruct(&subject, sights, plans, args.target.seed, threads)? {
+        match reconstruct(&subject, &[(sight, plan)], args.target.seed, threads)? {
             Tried::Skipped(why) => output::note(&format!("  not tried: {why}")),
             Tried::Made(mut outcome) => {
                 if !outcome.panels[0].is_empty() {

@@ -16,9 +16,6 @@ use super::DirectorError;
 use super::hosted::Hosted;
 use crate::plan::Plan;
 
-/// The final model.
-pub(crate) const MODEL: &str = "model.safetensors";
-
 /// A run folder that is open.
 pub(super) struct Opened {
     pub(super) writer: RunWriter,
@@ -153,7 +150,7 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         hosted.server.global(),
         hosted.rows.len() as u32,
     )?;
-    write_atomic(&folder.join(MODEL), &model)?;
+    write_atomic(&folder.join(file_name::MODEL), &model)?;
     let evaluation = evaluate(hosted);
     if let Some(evaluation) = &evaluation {
         hosted.writer.confusion(classes, &evaluation.confusion)?;

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cloister_data::{DataConfig, PartitionConfig};
+use cloister_nn::ModelConfig;
 use cloister_privacy::Mechanism;
 use cloister_protocol::guard::GuardConfig;
 use serde::de::value::MapAccessDeserializer;
@@ -18,9 +19,6 @@ use crate::pki::{Name, file_name};
 
 /// The largest config.
 const LARGEST: u64 = 1 << 20;
-
-/// Kinds of models that the program has.
-const MODELS: [&str; 6] = ["logistic", "mlp", "lenet5", "cnn", "cnn3", "papernot-cnn"];
 
 /// The config of a site.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -155,8 +153,8 @@ impl EnvoyConfig {
         }
         let policy = &self.policy;
         for kind in policy.models.iter().flatten() {
-            if !MODELS.contains(&kind.as_str()) {
-                let known = MODELS.join(", ");
+            if !ModelConfig::KINDS.contains(&kind.as_str()) {
+                let known = ModelConfig::KINDS.join(", ");
                 return refuse("policy.models", format!("'{kind}' is none of {known}"));
             }
         }

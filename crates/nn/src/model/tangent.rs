@@ -86,20 +86,14 @@ impl Model {
     /// Allocates working memory of the value and tangent passes for batches of up to `max_batch` examples.
     pub fn tangent_workspace(&self, max_batch: usize) -> TangentWorkspace {
         let layers = &self.architecture.layers;
-        let buffers = || -> Vec<Vec<f32>> {
-            layers
-                .iter()
-                .map(|layer| vec![0.0; max_batch * layer.output_len()])
-                .collect()
-        };
         let mut memory = TangentMemory::default();
         TangentWorkspace {
             value: self.workspace(max_batch),
             loss: SavedLoss::new(max_batch, self.outputs()),
             examples: None,
-            outputs: buffers(),
+            outputs: self.layer_buffers(max_batch),
             moves: vec![false; layers.len()],
-            deltas: buffers(),
+            deltas: self.layer_buffers(max_batch),
             prepared: layers
                 .iter()
                 .map(|layer| layer.tangent_room(max_batch, &mut memory))

@@ -171,7 +171,8 @@ fn of_guess(guess: Guess, truth: &[f32], found: &[f32], shape: InputShape) -> Fl
     }
 }
 
-fn mean_image(images: &[f32], features: usize) -> Vec<f32> {
+/// The mean of images `[k, features]`; black of none.
+pub fn mean_image(images: &[f32], features: usize) -> Vec<f32> {
     let mut sums = vec![0.0_f64; features];
     for image in images.chunks_exact(features) {
         for (sum, &pixel) in sums.iter_mut().zip(image) {

@@ -213,24 +213,14 @@ impl Observation {
 
 /// The places of the examples of each local step, as the client cuts them.
 fn steps(plan: &TrainPlan, examples: usize) -> Result<Vec<Range<usize>>, NotAttackable> {
-    let batch = match plan.batch_size as usize {
-        0 => examples,
-        size => size.min(examples),
-    };
-    if batch == 0 || plan.epochs == 0 {
+    let count = plan.step_count(examples);
+    if count == 0 {
         return Err(NotAttackable::NoStep);
     }
-    let all = examples.div_ceil(batch) as u64 * u64::from(plan.epochs);
-    let count = match plan.max_steps {
-        0 => all,
-        most => all.min(u64::from(most)),
-    };
     if count > MOST_STEPS as u64 {
         return Err(NotAttackable::Steps { steps: count });
     }
-    let pass = (0..examples).step_by(batch);
-    let pass = pass.map(|from| from..examples.min(from + batch));
-    Ok(pass.cycle().take(count as usize).collect())
+    Ok(plan.steps(examples).map(|step| step.places).collect())
 }
 
 fn attackable(plan: &TrainPlan, steps: usize) -> Result<(), NotAttackable> {

@@ -156,7 +156,8 @@ fn losses(
     rows: &[u32],
     threads: usize,
 ) -> Result<Vec<Vec<f64>>, MembershipError> {
-    let asked = subset(data, rows)?;
+    let asked = data.subset(rows);
+    let asked = asked.map_err(|error| MembershipError::Data(error.to_string()))?;
     let mut found = vec![Vec::with_capacity(updates.len()); rows.len()];
     for update in updates {
         let local: Vec<f32> = global.iter().zip(*update).map(|(g, u)| g + u).collect();
@@ -166,20 +167,6 @@ fn losses(
         }
     }
     Ok(found)
-}
-
-fn subset(data: &Dataset, rows: &[u32]) -> Result<Dataset, MembershipError> {
-    let features = rows.iter().flat_map(|row| data.row(*row as usize).to_vec());
-    let labels = rows.iter().map(|row| data.labels()[*row as usize]);
-    let subset = Dataset::new(
-        data.name(),
-        data.shape(),
-        features.collect(),
-        labels.collect(),
-        data.classes().to_vec(),
-        None,
-    );
-    subset.map_err(|error| MembershipError::Data(error.to_string()))
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

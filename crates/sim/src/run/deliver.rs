@@ -59,7 +59,7 @@ impl Run<'_> {
                 &self.federation.streams,
                 job.round,
                 client,
-                self.federation.steps(examples),
+                job.plan.step_count(examples),
             );
             let mut after = Duration::ZERO;
             let mut garbled = false;
