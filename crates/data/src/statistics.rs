@@ -1,8 +1,8 @@
 //! What must be known of a table's columns before it can be prepared, and how it is found out.
 //!
 //! A preparation asks a [`Question`]; whoever can see the rows answers it with [`TableStatistics`]. One owner counts over
-//! its own rows ([`TableStatistics::of_rows`]); a federation finds the same figures from sums, so that no row and no
-//! owner's own figure need be seen.
+//! its own rows ([`TableStatistics::of_rows`]); a federation finds the same figures from sums ([`survey`]), so that no row and
+//! no owner's own figure need be seen.
 //!
 //! ```
 //! use cloister_data::statistics::{Asked, ColumnStatistics, Question, TableStatistics, Value};
@@ -21,7 +21,9 @@
 //! assert_eq!((known.rows, age.mean, age.variance), (2, 50.0, 100.0));
 //! ```
 
+mod names;
 mod pooled;
+pub mod survey;
 
 use std::borrow::Cow;
 
