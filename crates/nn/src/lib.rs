@@ -12,7 +12,7 @@
 //! | [`Model::value`], [`Model::tangent`] | derivatives of a function of the gradient with respect to the inputs, for attacks on it |
 //! | [`Workspace`] | what one thread needs beside parameters and data; allocated once, then nothing is |
 //! | [`Optimizer`] | SGD, momentum, Adam; weight decay; the FedProx term |
-//! | [`metrics`] | accuracy, balanced accuracy, log loss, AUROC, confusion matrix |
+//! | [`metrics`] | accuracy, log loss, AUROC, confusion; rankings, thresholds, calibration, intervals, sums over sites |
 //! | [`parallel`] | large batches and evaluation over several threads |
 //! | [`model_file`] | the vector as a safetensors file |
 //! | [`kernels`] | the arithmetic |

@@ -15,7 +15,33 @@
 //! assert_eq!(evaluation.auroc, Some(0.75)); // of the four pairs, 2.0 and -0.5 beat -1.0, and 2.0 beats 0.5
 //! ```
 
+//!
+//! | beyond [`Evaluation`] | it is in |
+//! | --- | --- |
+//! | ROC, average precision, thresholds | [`Ranking`] |
+//! | precision, recall, F1 by class, and their means | [`per_class`], [`class_means`] |
+//! | Brier score, reliability curve, calibration error | [`brier`], [`Reliability`] |
+//! | all of it for one model, with bootstrap intervals | [`Assessment`], [`Bootstrap`] |
+//! | the same from sums over sites | [`ScoreHistogram`] |
+//! | models that answer with a number | [`regression`] |
+
+mod assessment;
+mod bootstrap;
+mod calibration;
+mod histogram;
+mod per_class;
+mod ranking;
+mod regression;
+
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use assessment::{Assessment, AssessmentPlan};
+pub use bootstrap::{Bootstrap, Interval, Resampling, quantile};
+pub use calibration::{Reliability, ReliabilityBin, brier};
+pub use histogram::{Bounded, HistogramError, ScoreHistogram};
+pub use per_class::{ClassFigures, ClassMeans, MeanFigures, class_means, per_class};
+pub use ranking::{OperatingPoint, PrecisionRecallPoint, Ranking, RocPoint, ThresholdRule, auroc};
+pub use regression::{RegressionFigures, regression};
 
 use crate::loss::argmax;
 use crate::model::Model;
@@ -114,6 +140,67 @@ impl Tally {
         self.labels.is_empty()
     }
 
+    /// Classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The label of each row.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Some rows, in the order given.
+    ///
+    /// # Panics
+    /// If a row is not below [`Tally::len`], like a slice.
+    pub fn subset(&self, rows: &[u32]) -> Self {
+        let mut subset = Self::new(self.classes, self.outputs);
+        for &row in rows {
+            let row = row as usize;
+            subset.add(self.row(row), &self.labels[row..=row]);
+        }
+        subset
+    }
+
+    /// The predicted class of each row: the first of the largest logits, and class 1 where its log-odds are above 0.
+    pub fn predictions(&self) -> Vec<u32> {
+        self.rows()
+            .map(|(row, _)| self.prediction(row) as u32)
+            .collect()
+    }
+
+    /// The probability of each class: `[n, classes]`, rows of which sum to 1. NaN where a logit is.
+    pub fn probabilities(&self) -> Vec<f64> {
+        let mut probabilities = Vec::with_capacity(self.len() * self.classes);
+        for (row, _) in self.rows() {
+            if let [log_odds] = row {
+                let one = sigmoid(f64::from(*log_odds));
+                let zero = sigmoid(-f64::from(*log_odds));
+                probabilities.extend([zero, one]);
+                continue;
+            }
+            let normaliser = log_sum_exp(row);
+            probabilities.extend(row.iter().map(|&z| (f64::from(z) - normaliser).exp()));
+        }
+        probabilities
+    }
+
+    /// The rows ranked by the probability of a class, one against the rest; thresholds are probabilities. `None` when a logit
+    /// is NaN.
+    ///
+    /// # Panics
+    /// When the class is not below the classes.
+    pub fn ranking(&self, class: usize) -> Option<Ranking> {
+        assert!(class < self.classes, "class {class} of {}", self.classes);
+        let probabilities = self.probabilities();
+        let scores: Vec<f64> = probabilities
+            .chunks_exact(self.classes)
+            .map(|row| row[class])
+            .collect();
+        Ranking::new(&scores, |row| self.labels[row] as usize == class)
+    }
+
     /// The measures over all rows.
     pub fn finish(&self) -> Evaluation {
         let mut confusion = vec![vec![0_u64; self.classes]; self.classes];
@@ -138,6 +225,32 @@ impl Tally {
             balanced_accuracy: balanced_accuracy(&confusion),
             auroc: self.auroc(),
             confusion,
+        }
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.logits[row * self.outputs..(row + 1) * self.outputs]
+    }
+
+    fn prediction_of(&self, row: usize) -> usize {
+        self.prediction(self.row(row))
+    }
+
+    fn loss_of(&self, row: usize) -> f64 {
+        self.log_loss(self.row(row), self.labels[row])
+    }
+
+    /// The log-odds of a class against all others.
+    fn odds_of(&self, row: usize, class: usize) -> f64 {
+        let logits = self.row(row);
+        match logits {
+            [_] | [_, _] if class == 1 => log_odds(logits),
+            [_] | [_, _] => -log_odds(logits),
+            _ => {
+                let mut others = logits.to_vec();
+                let own = f64::from(others.remove(class));
+                own - log_sum_exp(&others)
+            }
         }
     }
 
@@ -188,49 +301,6 @@ impl Tally {
     }
 }
 
-/// Area under the ROC curve of `scores`, by the rank statistic of Mann and Whitney with ties counted half: exact, in
-/// O(n log n). `positive` tells the class of each index. `None` when a class is empty or a score is NaN.
-///
-/// ```
-/// use cloister_nn::metrics::auroc;
-///
-/// let scores = [0.1, 0.4, 0.35, 0.8];
-/// assert_eq!(auroc(&scores, |i| i >= 2), Some(0.75));
-/// assert_eq!(auroc(&scores, |_| true), None);
-/// ```
-pub fn auroc(scores: &[f64], positive: impl Fn(usize) -> bool) -> Option<f64> {
-    if scores.iter().any(|score| score.is_nan()) {
-        return None;
-    }
-    let (mut above, mut below) = (Vec::new(), Vec::new());
-    for (index, &score) in scores.iter().enumerate() {
-        let side = if positive(index) {
-            &mut above
-        } else {
-            &mut below
-        };
-        side.push(score);
-    }
-    if above.is_empty() || below.is_empty() {
-        return None;
-    }
-    above.sort_unstable_by(f64::total_cmp);
-    below.sort_unstable_by(f64::total_cmp);
-    let (mut less, mut not_more) = (0, 0);
-    let mut half_wins = 0_u128;
-    for score in &above {
-        while less < below.len() && below[less] < *score {
-            less += 1;
-        }
-        not_more = not_more.max(less);
-        while not_more < below.len() && below[not_more] <= *score {
-            not_more += 1;
-        }
-        half_wins += less as u128 + not_more as u128;
-    }
-    Some(half_wins as f64 / (2.0 * above.len() as f64 * below.len() as f64))
-}
-
 fn balanced_accuracy(confusion: &[Vec<u64>]) -> f64 {
     let (mut sum, mut present) = (0.0, 0_u32);
     for (class, row) in confusion.iter().enumerate() {
@@ -244,6 +314,16 @@ fn balanced_accuracy(confusion: &[Vec<u64>]) -> f64 {
         0.0
     } else {
         sum / f64::from(present)
+    }
+}
+
+/// `1 / (1 + exp(-z))`, without overflow; NaN stays NaN.
+fn sigmoid(z: f64) -> f64 {
+    let e = (-z.abs()).exp();
+    if z >= 0.0 {
+        1.0 / (1.0 + e)
+    } else {
+        e / (1.0 + e)
     }
 }
 

@@ -227,14 +227,10 @@ fn each<T: Send>(pool: Option<&ThreadPool>, items: Vec<T>, work: impl Fn(usize, 
     }
 }
 
-/// The measures of a model on labelled examples: `features` is `[n, features]`, `labels` is `[n]`. Bit-equal for any
-/// number of `threads` (0 counts as 1).
-///
-/// A variational bottleneck draws in evaluation, too: `noise` gives the generator of each block of 64 rows, by its number. Of
-/// other models it is not called. The loss is the cross-entropy alone.
+/// The measures of a model on labelled examples, by [`logits_of`]. Bit-equal for any number of `threads`.
 ///
 /// # Panics
-/// When a length does not fit, or a label is not below the classes.
+/// As [`logits_of`].
 pub fn evaluate<R: Rng>(
     model: &Model,
     parameters: &[f32],
@@ -243,6 +239,25 @@ pub fn evaluate<R: Rng>(
     threads: usize,
     noise: impl Fn(u32) -> R + Sync,
 ) -> Evaluation {
+    logits_of(model, parameters, features, labels, threads, noise).finish()
+}
+
+/// The logits of a model on labelled examples: `features` is `[n, features]`, `labels` is `[n]`. Bit-equal for any
+/// number of `threads` (0 counts as 1).
+///
+/// A variational bottleneck draws in evaluation, too: `noise` gives the generator of each block of 64 rows, by its number. Of
+/// other models it is not called. The loss is the cross-entropy alone.
+///
+/// # Panics
+/// When a length does not fit, or a label is not below the classes.
+pub fn logits_of<R: Rng>(
+    model: &Model,
+    parameters: &[f32],
+    features: &[f32],
+    labels: &[u32],
+    threads: usize,
+    noise: impl Fn(u32) -> R + Sync,
+) -> Tally {
     let width = model.input().len();
     let n = labels.len();
     assert_eq!(features.len(), n * width, "length of the features");
@@ -283,5 +298,5 @@ pub fn evaluate<R: Rng>(
             }
         }
     });
-    tally.finish()
+    tally
 }
