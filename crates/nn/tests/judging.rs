@@ -1,6 +1,12 @@
 //! Rankings, class figures, calibration and regression against scikit-learn and numpy, on the cases that
 //! `benches/peers/metrics.py` wrote; and properties that no table of cases shows.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 use cloister_nn::metrics::{
     Assessment, AssessmentPlan, Bootstrap, HistogramError, Ranking, Reliability, Resampling,
     ScoreHistogram, Tally, ThresholdRule, brier, class_means, per_class, quantile, regression,
