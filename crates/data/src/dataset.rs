@@ -4,12 +4,13 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::error::DataError;
+use crate::prepare::Pipeline;
 
 /// Most values that a dataset may name classes or sites; beyond it a column of numbers was mistaken for labels.
 pub(crate) const MAX_CLASSES: usize = 10_000;
 
 /// Shape of one example: an image is channels x height x width, a row of a flat table is 1 x 1 x columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ExampleShape {
     /// Colour channels; 1 for tables.
     pub channels: usize,
@@ -282,6 +283,8 @@ pub struct TrainTest {
     pub test: Dataset,
     /// The columns of a table, in the order of the features; none for images.
     pub columns: Vec<Column>,
+    /// What made them of rows as they were read; none for examples that were made otherwise.
+    pub pipeline: Option<Pipeline>,
     /// Human sentences: how rows were held out, cells imputed, duplicates seen, files passed over.
     pub notes: Vec<String>,
 }

@@ -123,6 +123,12 @@ pub enum DataError {
         /// The classes there are, shortened.
         classes: String,
     },
+    /// Figures of training rows, or a pipeline, that belong to other data.
+    #[error("preparation: {reason}")]
+    Statistics {
+        /// What does not fit.
+        reason: String,
+    },
     /// Features, labels, classes and sites that do not fit together.
     #[error("dataset '{name}': {reason}")]
     Inconsistent {
@@ -145,6 +151,12 @@ impl DataError {
     pub(crate) fn setting(key: &'static str, reason: impl Into<String>) -> Self {
         Self::Setting {
             key,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn statistics(reason: impl Into<String>) -> Self {
+        Self::Statistics {
             reason: reason.into(),
         }
     }

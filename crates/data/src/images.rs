@@ -4,11 +4,13 @@ use std::hash::{DefaultHasher, Hash};
 
 use crate::classes::ClassMap;
 use crate::config::{DataConfig, Normalise};
-use crate::dataset::{Dataset, ExampleShape, Sites, TrainTest};
+use crate::dataset::{ExampleShape, Sites};
 use crate::duplicates::{Duplicates, Rows};
 use crate::error::{DataError, Place};
 use crate::moments::ColumnMoments;
-use crate::select::{Selection, select};
+use crate::prepare::{ImagePipeline, Pipeline};
+use crate::raw::{RawContent, RawData};
+use crate::select::{Chosen, select};
 use crate::sites::{self, Owners};
 
 /// Values of images, row-major, each image CHW.
@@ -256,14 +258,14 @@ impl ImageSet {
         Ok((self.train.classes(map)?, test))
     }
 
-    /// Chooses rows, maps classes, normalises.
-    pub(crate) fn prepare(
-        mut self,
+    /// Chooses rows and maps classes.
+    pub(crate) fn open(
+        self,
         config: &DataConfig,
-        name: &str,
+        name: String,
         seed: u64,
         mut notes: Vec<String>,
-    ) -> Result<TrainTest, DataError> {
+    ) -> Result<RawData, DataError> {
         self.check(config)?;
         let map = self.class_map(config)?;
         let (labels, test_labels) = self.classes(&map)?;
@@ -272,52 +274,90 @@ impl ImageSet {
             self.test.as_ref().map(|test| &test.owners),
         );
         let test_rows = self.test.as_ref().map(Images::rows);
-        let Selection { train, test } = select(
+        let selection = select(
             config,
-            name,
+            &name,
             &labels,
             train_sites.as_ref(),
             test_rows,
             seed,
             &mut notes,
         )?;
+        let (train, test) = (&selection.train, &selection.test);
         let test_images = self.test.as_ref().unwrap_or(&self.train);
-        let duplicates = Duplicates::count((&self.train, &train), (test_images, &test));
+        let duplicates = Duplicates::count((&self.train, train), (test_images, test));
         notes.extend(duplicates.notes(train.len(), test.len()));
+        let test = test_labels.as_ref();
+        let chosen = selection.of(
+            (&labels, train_sites.as_ref()),
+            test.map(|labels| (&labels[..], test_sites.as_ref())),
+        );
+        Ok(RawData {
+            name,
+            classes: map.names().to_vec(),
+            chosen,
+            content: RawContent::Images {
+                set: Box::new(self),
+                normalise: config.normalise,
+            },
+            max_bytes: config.max_bytes,
+            notes,
+        })
+    }
 
-        let white = match config.normalise {
+    /// What is done to the values, with figures of the training rows where it needs them.
+    pub(crate) fn fit(
+        &self,
+        normalise: Normalise,
+        classes: &[String],
+        chosen: &Chosen,
+    ) -> Pipeline {
+        let shape = self.train.shape;
+        let white = match normalise {
             Normalise::None => 1.0,
             Normalise::Unit | Normalise::Standard => self.train.white,
         };
-        let mut test_values = test_images.values(&test, white);
-        self.test = None;
-        let mut train_values = self.train.values(&train, white);
-        let shape = self.train.shape;
-        drop(self);
-        if config.normalise == Normalise::Standard {
-            let train_sites = train_sites.as_ref().map(|sites| sites.of_rows(&train));
-            let channels = channel_moments(&train_values, shape, train_sites.as_ref());
-            standardise(&mut train_values, shape, &channels);
-            standardise(&mut test_values, shape, &channels);
-        }
-        let held_out = test_labels.is_none();
-        let dataset = |values, all_labels: &[u32], sites: Option<&Sites>, rows: &[u32]| {
-            let labels = rows.iter().map(|&row| all_labels[row as usize]).collect();
-            let sites = sites.map(|sites| sites.of_rows(rows));
-            Dataset::new(name, shape, values, labels, map.names().to_vec(), sites)
+        let channels = (normalise == Normalise::Standard).then(|| {
+            let values = self.train.values(&chosen.train, white);
+            scales(&channel_moments(
+                &values,
+                shape,
+                chosen.train_sites.as_ref(),
+            ))
+        });
+        let images = ImagePipeline {
+            shape,
+            white,
+            channels,
         };
-        let test_sites = if held_out { &train_sites } else { &test_sites };
-        Ok(TrainTest {
-            test: dataset(
-                test_values,
-                test_labels.as_ref().unwrap_or(&labels),
-                test_sites.as_ref(),
-                &test,
-            )?,
-            train: dataset(train_values, &labels, train_sites.as_ref(), &train)?,
-            columns: Vec::new(),
-            notes,
-        })
+        Pipeline::of_images(classes, images)
+    }
+
+    /// The values of the chosen rows of both parts.
+    pub(crate) fn coded(
+        &self,
+        pipeline: &ImagePipeline,
+        chosen: &Chosen,
+    ) -> Result<(Vec<f32>, Vec<f32>), DataError> {
+        if pipeline.shape != self.train.shape {
+            let reason = format!(
+                "made for images of {}, but these are {}",
+                pipeline.shape, self.train.shape
+            );
+            return Err(DataError::statistics(reason));
+        }
+        let coded = |images: &Images, rows: &[u32]| {
+            let mut values = images.values(rows, pipeline.white);
+            if let Some(scales) = &pipeline.channels {
+                standardise(&mut values, pipeline.shape, scales);
+            }
+            values
+        };
+        let test_images = self.test.as_ref().unwrap_or(&self.train);
+        Ok((
+            coded(&self.train, &chosen.train),
+            coded(test_images, &chosen.test),
+        ))
     }
 }
 
@@ -347,18 +387,18 @@ fn channel_moments(
     merged
 }
 
-fn standardise(values: &mut [f32], shape: ExampleShape, channels: &[ColumnMoments]) {
+/// Mean and deviation of each channel, a deviation of 0 as 1.
+fn scales(channels: &[ColumnMoments]) -> Vec<(f64, f64)> {
+    let scale = |moments: &ColumnMoments| {
+        let deviation = moments.variance().sqrt();
+        let deviation = if deviation > 0.0 { deviation } else { 1.0 };
+        (moments.mean(), deviation)
+    };
+    channels.iter().map(scale).collect()
+}
+
+fn standardise(values: &mut [f32], shape: ExampleShape, scales: &[(f64, f64)]) {
     let plane = shape.height * shape.width;
-    let scales: Vec<(f64, f64)> = channels
-        .iter()
-        .map(|moments| {
-            let deviation = moments.variance().sqrt();
-            (
-                moments.mean(),
-                if deviation > 0.0 { deviation } else { 1.0 },
-            )
-        })
-        .collect();
     for image in values.chunks_exact_mut(shape.len()) {
         for (&(mean, deviation), plane) in scales.iter().zip(image.chunks_exact_mut(plane)) {
             for value in plane {

@@ -74,6 +74,8 @@ mod inspect;
 mod load;
 mod moments;
 mod partition;
+mod prepare;
+mod raw;
 mod read;
 mod recognise;
 mod select;
@@ -90,6 +92,8 @@ pub use inspect::{
     ClassSummary, ColumnKind, ColumnRole, ColumnSummary, Inspection, PartSummary, SiteSummary,
     inspect,
 };
-pub use load::load;
+pub use load::{load, open};
 pub use moments::ColumnMoments;
-pub use partition::{ClientShare, DEFAULT_CLIENTS, MAX_DRAWS, Partition, PartitionConfig};
+pub use partition::{ClientShare, DEFAULT_CLIENTS, MAX_DRAWS, Partition, PartitionConfig, Roll};
+pub use prepare::{Pipeline, PreparePlan};
+pub use raw::RawData;

@@ -3,6 +3,7 @@
 use crate::config::DataConfig;
 use crate::dataset::TrainTest;
 use crate::error::DataError;
+use crate::raw::RawData;
 use crate::source::{Content, display_name, read_source};
 
 /// Reads, cleans, codes and normalises what `config` names.
@@ -27,11 +28,21 @@ use crate::source::{Content, display_name, read_source};
 /// # Ok::<(), cloister_data::DataError>(())
 /// ```
 pub fn load(config: &DataConfig, seed: u64) -> Result<TrainTest, DataError> {
+    let raw = open(config, seed)?;
+    raw.prepared(&raw.fit()?)
+}
+
+/// Reads what `config` names, tells labels from features, and chooses the rows that train and those that test; what
+/// [`load`] does but for preparing.
+///
+/// # Errors
+/// As [`load`], but for cells, which are looked at when they are prepared.
+pub fn open(config: &DataConfig, seed: u64) -> Result<RawData, DataError> {
     config.check()?;
     let name = display_name(config);
     let (source, config) = read_source(config)?;
     match source.content {
-        Content::Images(images) => images.prepare(&config, &name, seed, source.notes),
-        Content::Tables(tables) => tables.prepare(&config, &name, seed, source.notes),
+        Content::Images(images) => images.open(&config, name, seed, source.notes),
+        Content::Tables(tables) => tables.open(&config, name, seed, source.notes),
     }
 }

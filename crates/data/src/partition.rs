@@ -22,7 +22,7 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Sites};
 use crate::error::PartitionError;
 
 /// Draws of a random partition before it is given up because some client stays under the minimum.
@@ -101,6 +101,31 @@ impl Default for PartitionConfig {
     }
 }
 
+/// What dealing looks at: the class and the owner of each row, and none of its features, so that rows can be dealt before
+/// they are prepared.
+#[derive(Clone, Copy, Debug)]
+pub struct Roll<'a> {
+    /// Name of the data set, for errors.
+    pub name: &'a str,
+    /// The class of each row.
+    pub labels: &'a [u32],
+    /// Number of classes.
+    pub classes: usize,
+    /// The natural owner of each row, where the data names one.
+    pub sites: Option<&'a Sites>,
+}
+
+impl<'a> From<&'a Dataset> for Roll<'a> {
+    fn from(dataset: &'a Dataset) -> Self {
+        Self {
+            name: dataset.name(),
+            labels: dataset.labels(),
+            classes: dataset.classes().len(),
+            sites: dataset.sites(),
+        }
+    }
+}
+
 /// The rows of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientShare {
@@ -121,14 +146,15 @@ impl Partition {
     /// Examples of each client (outer) and class (inner): what the picture of a partition shows.
     ///
     /// # Panics
-    /// If the partition was made of a longer dataset.
-    pub fn class_counts(&self, dataset: &Dataset) -> Vec<Vec<u32>> {
+    /// If the partition was made of longer data.
+    pub fn class_counts<'a>(&self, data: impl Into<Roll<'a>>) -> Vec<Vec<u32>> {
+        let roll = data.into();
         self.clients
             .iter()
             .map(|client| {
-                let mut counts = vec![0; dataset.classes().len()];
+                let mut counts = vec![0; roll.classes];
                 for &row in &client.rows {
-                    counts[dataset.labels()[row as usize] as usize] += 1;
+                    counts[roll.labels[row as usize] as usize] += 1;
                 }
                 counts
             })
@@ -161,8 +187,8 @@ impl PartitionConfig {
         }
     }
 
-    /// Deals the rows of `dataset` to `clients` clients. `None` is [`DEFAULT_CLIENTS`], or as many as there are
-    /// owners in a natural partition.
+    /// Deals the rows of `data` (a [`Dataset`], or the [`Roll`] of rows that are not prepared yet) to `clients` clients.
+    /// `None` is [`DEFAULT_CLIENTS`], or as many as there are owners in a natural partition.
     ///
     /// # Errors
     /// [`PartitionError`], when a parameter is out of range, or a client would get fewer than `minimum` examples.
@@ -179,18 +205,19 @@ impl PartitionConfig {
     /// assert_eq!(partition.clients[0].name, "cleveland");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn split(
+    pub fn split<'a>(
         &self,
-        dataset: &Dataset,
+        data: impl Into<Roll<'a>>,
         clients: Option<usize>,
         rng: &mut impl Rng,
     ) -> Result<Partition, PartitionError> {
+        let roll = data.into();
         let partition = match self {
-            Self::Natural { .. } => natural(dataset, clients)?,
+            Self::Natural { .. } => natural(&roll, clients)?,
             _ => {
                 let clients = clients.unwrap_or(DEFAULT_CLIENTS);
-                self.check_size(dataset.len(), clients)?;
-                named(self.shares(dataset, clients, rng)?)
+                self.check_size(roll.labels.len(), clients)?;
+                named(self.shares(&roll, clients, rng)?)
             }
         };
         self.check_minimum(&partition)?;
@@ -199,13 +226,13 @@ impl PartitionConfig {
 
     fn shares(
         &self,
-        dataset: &Dataset,
+        roll: &Roll<'_>,
         clients: usize,
         rng: &mut impl Rng,
     ) -> Result<Vec<Vec<u32>>, PartitionError> {
         match *self {
             Self::Iid { .. } | Self::Natural { .. } => {
-                Ok(even_parts(&shuffled(dataset.len(), rng), clients))
+                Ok(even_parts(&shuffled(roll.labels.len(), rng), clients))
             }
             Self::Dirichlet {
                 alpha,
@@ -214,19 +241,19 @@ impl PartitionConfig {
             } => {
                 check_alpha(alpha)?;
                 if balanced {
-                    Ok(dirichlet::balanced(dataset, clients, alpha, rng))
+                    Ok(dirichlet::balanced(roll, clients, alpha, rng))
                 } else {
-                    dirichlet::by_class(dataset, clients, alpha, minimum, rng)
+                    dirichlet::by_class(roll, clients, alpha, minimum, rng)
                 }
             }
             Self::QuantitySkew { alpha, minimum } => {
                 check_alpha(alpha)?;
-                dirichlet::by_size(dataset.len(), clients, alpha, minimum, rng)
+                dirichlet::by_size(roll.labels.len(), clients, alpha, minimum, rng)
             }
             Self::Pathological {
                 classes_per_client, ..
-            } => labels::pathological(dataset, clients, classes_per_client, rng),
-            Self::Shards { per_client, .. } => labels::shards(dataset, clients, per_client, rng),
+            } => labels::pathological(roll, clients, classes_per_client, rng),
+            Self::Shards { per_client, .. } => labels::shards(roll, clients, per_client, rng),
         }
     }
 
@@ -278,9 +305,9 @@ fn check_alpha(alpha: f64) -> Result<(), PartitionError> {
     })
 }
 
-fn natural(dataset: &Dataset, clients: Option<usize>) -> Result<Partition, PartitionError> {
-    let sites = dataset.sites().ok_or_else(|| PartitionError::NoSites {
-        dataset: dataset.name().to_owned(),
+fn natural(roll: &Roll<'_>, clients: Option<usize>) -> Result<Partition, PartitionError> {
+    let sites = roll.sites.ok_or_else(|| PartitionError::NoSites {
+        dataset: roll.name.to_owned(),
     })?;
     if let Some(clients) = clients
         && clients != sites.names.len()
@@ -349,9 +376,9 @@ fn even_parts(items: &[u32], parts: usize) -> Vec<Vec<u32>> {
 }
 
 /// Rows of each class in random order.
-fn shuffled_classes(dataset: &Dataset, rng: &mut impl Rng) -> Vec<Vec<u32>> {
-    let mut classes = vec![Vec::new(); dataset.classes().len()];
-    for (row, &label) in (0..).zip(dataset.labels()) {
+fn shuffled_classes(roll: &Roll<'_>, rng: &mut impl Rng) -> Vec<Vec<u32>> {
+    let mut classes = vec![Vec::new(); roll.classes];
+    for (row, &label) in (0..).zip(roll.labels) {
         classes[label as usize].push(row);
     }
     for rows in &mut classes {

@@ -28,6 +28,43 @@ pub(crate) struct Selection {
     pub(crate) test: Vec<u32>,
 }
 
+/// The rows of both parts that were chosen, with their classes and owners.
+pub(crate) struct Chosen {
+    /// Rows of the training part.
+    pub(crate) train: Vec<u32>,
+    /// Rows of the test part where there is one, else of the training part.
+    pub(crate) test: Vec<u32>,
+    pub(crate) train_labels: Vec<u32>,
+    pub(crate) test_labels: Vec<u32>,
+    pub(crate) train_sites: Option<Sites>,
+    pub(crate) test_sites: Option<Sites>,
+}
+
+impl Selection {
+    /// Picks the classes and owners of the chosen rows; those of the test part are none where rows were held out.
+    pub(crate) fn of(
+        self,
+        train: (&[u32], Option<&Sites>),
+        test: Option<(&[u32], Option<&Sites>)>,
+    ) -> Chosen {
+        let pick = |(labels, sites): (&[u32], Option<&Sites>), rows: &[u32]| {
+            let labels = rows.iter().map(|&row| labels[row as usize]);
+            let sites = sites.map(|sites| sites.of_rows(rows));
+            (labels.collect(), sites)
+        };
+        let (train_labels, train_sites) = pick(train, &self.train);
+        let (test_labels, test_sites) = pick(test.unwrap_or(train), &self.test);
+        Chosen {
+            train: self.train,
+            test: self.test,
+            train_labels,
+            test_labels,
+            train_sites,
+            test_sites,
+        }
+    }
+}
+
 /// Chooses the rows. `test_rows` is the length of the test part; without one, `test_fraction` of the rows is held out.
 pub(crate) fn select(
     config: &DataConfig,

@@ -29,6 +29,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use pooled::RowStatistics;
+
 /// Most different categories that are listed for a column, unless a question says otherwise.
 pub const MOST_CATEGORIES: usize = 1000;
 

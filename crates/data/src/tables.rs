@@ -5,13 +5,15 @@ use std::hash::{DefaultHasher, Hash};
 
 use crate::classes::{ClassMap, canonical, natural_order, shortened};
 use crate::config::{ColumnRef, DataConfig};
-use crate::dataset::{Dataset, ExampleShape, Sites, TrainTest};
+use crate::dataset::Sites;
 use crate::decode::Grid;
 use crate::duplicates::{Duplicates, Rows};
-use crate::encode::Encoder;
 use crate::error::{DataError, Place};
+use crate::prepare::{CellFault, PreparePlan};
+use crate::raw::{RawContent, RawData};
 use crate::select::select;
 use crate::sites;
+use crate::statistics::Value;
 
 /// One file of a part.
 #[derive(Clone, Debug)]
@@ -45,6 +47,23 @@ impl<'a> Row<'a> {
     /// An error about one of its cells.
     pub(crate) fn fault(&self, column: usize, reason: impl Into<String>) -> DataError {
         DataError::malformed(&self.file.file, self.place(column), reason)
+    }
+
+    /// Its values as `plan` reads them.
+    pub(crate) fn values(&self, plan: &PreparePlan) -> Result<Vec<Value<'a>>, DataError> {
+        let values = plan.values(|column| self.cell(column));
+        values.map_err(|fault| self.cell_fault(plan, fault))
+    }
+
+    /// An error about a cell that `plan` names.
+    pub(crate) fn cell_fault(&self, plan: &PreparePlan, fault: CellFault) -> DataError {
+        self.fault(plan.columns[fault.column].index, fault.reason)
+    }
+
+    /// An error about a cell that `plan` names and that was read, but cannot be coded.
+    pub(crate) fn coding_fault(&self, plan: &PreparePlan, fault: CellFault) -> DataError {
+        let column = plan.columns[fault.column].index;
+        self.fault(column, format!("'{}' {}", self.cell(column), fault.reason))
     }
 
     fn place(&self, column: usize) -> Place {
@@ -338,61 +357,46 @@ impl TableSet {
         })
     }
 
-    /// Chooses rows, maps classes, fits the encoder on the training rows, encodes both parts.
-    pub(crate) fn prepare(
+    /// Chooses rows, maps classes, and plans what becomes of the columns.
+    pub(crate) fn open(
         self,
         config: &DataConfig,
-        name: &str,
+        name: String,
         seed: u64,
         mut notes: Vec<String>,
-    ) -> Result<TrainTest, DataError> {
+    ) -> Result<RawData, DataError> {
         let plan = self.plan(config)?;
         notes.extend(plan.notes.iter().cloned());
         let labelled = self.label(&plan, config)?;
         let test_rows = self.test.as_ref().map(TablePart::rows);
         let selection = select(
             config,
-            name,
+            &name,
             &labelled.train,
             labelled.train_sites.as_ref(),
             test_rows,
             seed,
             &mut notes,
         )?;
-        let (train, test) = (&selection.train, &selection.test);
         let test_part = self.test.as_ref().unwrap_or(&self.train);
         let duplicates = Duplicates::count(
-            (&(&self.train, &plan.features[..]), train),
-            (&(test_part, &plan.features[..]), test),
+            (&(&self.train, &plan.features[..]), &selection.train),
+            (&(test_part, &plan.features[..]), &selection.test),
         );
-        notes.extend(duplicates.notes(train.len(), test.len()));
-
-        let sites_of =
-            |sites: &Option<Sites>, rows: &[u32]| sites.as_ref().map(|sites| sites.of_rows(rows));
-        let train_sites = sites_of(&labelled.train_sites, train);
-        let encoder = Encoder::fit(config, &plan, &self.train, train, train_sites.as_ref())?;
-        notes.extend(encoder.notes(train.len()));
-        let shape = ExampleShape::flat(encoder.width());
-        let (test_labels, test_sites) = match &labelled.test {
-            Some(labels) => (labels, &labelled.test_sites),
-            None => (&labelled.train, &labelled.train_sites),
-        };
-        let dataset = |part: &TablePart, rows: &[u32], labels: &[u32], sites| {
-            let features = encoder.encode(config, part, rows)?;
-            let labels = rows.iter().map(|&row| labels[row as usize]).collect();
-            Dataset::new(
-                name,
-                shape,
-                features,
-                labels,
-                labelled.map.names().to_vec(),
-                sites,
-            )
-        };
-        Ok(TrainTest {
-            train: dataset(&self.train, train, &labelled.train, train_sites)?,
-            test: dataset(test_part, test, test_labels, sites_of(test_sites, test))?,
-            columns: encoder.described(&self.train),
+        notes.extend(duplicates.notes(selection.train.len(), selection.test.len()));
+        let test = labelled.test.as_ref();
+        let chosen = selection.of(
+            (&labelled.train, labelled.train_sites.as_ref()),
+            test.map(|labels| (&labels[..], labelled.test_sites.as_ref())),
+        );
+        let classes = labelled.map.names().to_vec();
+        let plan = PreparePlan::new(config, &plan, &self.train, &chosen.train, &classes);
+        Ok(RawData {
+            name,
+            classes,
+            chosen,
+            content: RawContent::Table { set: self, plan },
+            max_bytes: config.max_bytes,
             notes,
         })
     }

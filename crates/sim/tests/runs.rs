@@ -265,6 +265,7 @@ fn ten_thousand_clients() {
         train: part(20_000),
         test: part(100),
         columns: Vec::new(),
+        pipeline: None,
         notes: Vec::new(),
     };
     let text = "name = \"many\"\n\

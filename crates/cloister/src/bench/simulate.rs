@@ -118,6 +118,7 @@ fn data() -> Result<TrainTest> {
         train: part(CLIENTS * EXAMPLES)?,
         test: part(1000)?,
         columns: Vec::new(),
+        pipeline: None,
         notes: Vec::new(),
     })
 }

@@ -3,8 +3,7 @@
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Gamma};
 
-use super::{MAX_DRAWS, even_cut, shuffled, shuffled_classes};
-use crate::dataset::Dataset;
+use super::{MAX_DRAWS, Roll, even_cut, shuffled, shuffled_classes};
 use crate::error::PartitionError;
 
 /// A point of the simplex from Dirichlet(`weights`), all weights above 0.
@@ -60,13 +59,13 @@ fn deal(rows: &[u32], ends: &[usize], shares: &mut [Vec<u32>]) {
 
 /// Each class spread over the clients by its own draw (Yurochkin et al. 2019; Li et al. 2022).
 pub(super) fn by_class(
-    dataset: &Dataset,
+    roll: &Roll<'_>,
     clients: usize,
     alpha: f64,
     minimum: usize,
     rng: &mut impl Rng,
 ) -> Result<Vec<Vec<u32>>, PartitionError> {
-    let classes = shuffled_classes(dataset, rng);
+    let classes = shuffled_classes(roll, rng);
     let lengths: Vec<usize> = classes.iter().map(Vec::len).collect();
     let ends = draw_until("dirichlet", &lengths, clients, alpha, minimum, rng)?;
     let mut shares = vec![Vec::new(); clients];
@@ -134,13 +133,13 @@ fn draw_until(
 /// Clients of equal size whose class mixtures are drawn around the data's (Hsu, Qi and Brown 2019): q from
 /// Dirichlet(alpha x p) with p the data's class shares. A class without rows left drops out and q is scaled up.
 pub(super) fn balanced(
-    dataset: &Dataset,
+    roll: &Roll<'_>,
     clients: usize,
     alpha: f64,
     rng: &mut impl Rng,
 ) -> Vec<Vec<u32>> {
-    let rows = dataset.len();
-    let mut left: Vec<Vec<u32>> = shuffled_classes(dataset, rng);
+    let rows = roll.labels.len();
+    let mut left: Vec<Vec<u32>> = shuffled_classes(roll, rng);
     left.retain(|class| !class.is_empty());
     let weights: Vec<f64> = left
         .iter()

@@ -3,18 +3,17 @@
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::{even_cut, even_parts, shuffled, shuffled_classes};
-use crate::dataset::Dataset;
+use super::{Roll, even_cut, even_parts, shuffled, shuffled_classes};
 use crate::error::PartitionError;
 
 /// Exactly `per_client` classes a client, every row used, each class split evenly among its clients.
 pub(super) fn pathological(
-    dataset: &Dataset,
+    roll: &Roll<'_>,
     clients: usize,
     per_client: usize,
     rng: &mut impl Rng,
 ) -> Result<Vec<Vec<u32>>, PartitionError> {
-    let mut classes = shuffled_classes(dataset, rng);
+    let mut classes = shuffled_classes(roll, rng);
     classes.retain(|rows| !rows.is_empty());
     check_count("classes_per_client", per_client)?;
     if per_client > classes.len() {
@@ -74,23 +73,23 @@ fn assign_classes(
 
 /// Rows sorted by label, cut into shards, `per_client` random shards a client (McMahan et al. 2017).
 pub(super) fn shards(
-    dataset: &Dataset,
+    roll: &Roll<'_>,
     clients: usize,
     per_client: usize,
     rng: &mut impl Rng,
 ) -> Result<Vec<Vec<u32>>, PartitionError> {
     check_count("per_client", per_client)?;
     let shards = clients.saturating_mul(per_client);
-    if shards > dataset.len() {
+    if shards > roll.labels.len() {
         return Err(PartitionError::TooManyShards {
             clients,
             per_client,
             shards,
-            rows: dataset.len(),
+            rows: roll.labels.len(),
         });
     }
-    let mut rows = shuffled(dataset.len(), rng);
-    rows.sort_by_key(|&row| dataset.labels()[row as usize]);
+    let mut rows = shuffled(roll.labels.len(), rng);
+    rows.sort_by_key(|&row| roll.labels[row as usize]);
     let mut pieces = even_parts(&rows, shards);
     pieces.shuffle(rng);
     Ok(pieces.chunks(per_client).map(<[_]>::concat).collect())

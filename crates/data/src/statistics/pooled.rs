@@ -21,6 +21,71 @@ enum Collected {
     },
 }
 
+/// Collects rows one by one, so that not all of them need be in memory as values.
+///
+/// ```
+/// use cloister_data::statistics::{Asked, Question, RowStatistics, Value};
+///
+/// let question = Question { columns: vec![("age".to_owned(), Asked::number())], classes: 2, correlation: false };
+/// let mut statistics = RowStatistics::new(&question);
+/// statistics.observe(&[Value::Number(40.0)], 1);
+/// assert_eq!(statistics.finish().classes, [0, 1]);
+/// ```
+pub struct RowStatistics<'q> {
+    question: &'q Question,
+    collected: Vec<Collected>,
+    classes: Vec<u64>,
+    rows: u64,
+    /// The columns of numbers, if correlations are asked for.
+    matrix: Vec<Vec<Option<f64>>>,
+}
+
+impl<'q> RowStatistics<'q> {
+    /// No row yet.
+    pub fn new(question: &'q Question) -> Self {
+        Self {
+            question,
+            collected: question.columns.iter().map(Collected::of).collect(),
+            classes: vec![0; question.classes],
+            rows: 0,
+            matrix: Vec::new(),
+        }
+    }
+
+    /// Takes in a row of values in the question's order, and its class.
+    pub fn observe(&mut self, row: &[Value<'_>], class: u32) {
+        self.rows += 1;
+        if let Some(rows) = self.classes.get_mut(class as usize) {
+            *rows += 1;
+        }
+        for (column, value) in self.collected.iter_mut().zip(row) {
+            column.observe(value);
+        }
+        if self.question.correlation {
+            self.matrix.push(numbers(self.question, row).collect());
+        }
+    }
+
+    /// The answer.
+    pub fn finish(self) -> TableStatistics {
+        let asked = self.question.columns.iter().map(|(_, asked)| asked);
+        let columns: Vec<ColumnStatistics> = self
+            .collected
+            .into_iter()
+            .zip(asked)
+            .map(|(column, asked)| column.finish(asked))
+            .collect();
+        let correlated = self.question.correlation;
+        let correlation = correlated.then(|| correlation(&columns, &self.matrix));
+        TableStatistics {
+            rows: self.rows,
+            classes: self.classes,
+            columns,
+            correlation,
+        }
+    }
+}
+
 impl TableStatistics {
     /// Answers `question` over rows of values and their class. A value of another kind than is asked for counts as
     /// missing.
@@ -28,35 +93,11 @@ impl TableStatistics {
         question: &Question,
         rows: impl IntoIterator<Item = (&'a [Value<'a>], u32)>,
     ) -> Self {
-        let mut collected: Vec<Collected> = question.columns.iter().map(Collected::of).collect();
-        let mut classes = vec![0; question.classes];
-        let mut count = 0;
-        let mut matrix: Vec<Vec<Option<f64>>> = Vec::new();
+        let mut statistics = RowStatistics::new(question);
         for (row, class) in rows {
-            count += 1;
-            if let Some(rows) = classes.get_mut(class as usize) {
-                *rows += 1;
-            }
-            for (column, value) in collected.iter_mut().zip(row) {
-                column.observe(value);
-            }
-            if question.correlation {
-                matrix.push(numbers(question, row).collect());
-            }
+            statistics.observe(row, class);
         }
-        let asked = question.columns.iter().map(|(_, asked)| asked);
-        let columns: Vec<ColumnStatistics> = collected
-            .into_iter()
-            .zip(asked)
-            .map(|(column, asked)| column.finish(asked))
-            .collect();
-        let correlation = question.correlation.then(|| correlation(&columns, &matrix));
-        Self {
-            rows: count,
-            classes,
-            columns,
-            correlation,
-        }
+        statistics.finish()
     }
 }
 
