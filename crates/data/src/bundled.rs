@@ -5,6 +5,7 @@ use crate::dataset::ExampleShape;
 use crate::decode::{Dialect, Grid, table};
 use crate::error::{DataError, Place};
 use crate::images::{ImageSet, Images, Origin, Pixels};
+use crate::prepare::PrepareConfig;
 use crate::read::gunzip;
 use crate::sites::Owners;
 use crate::source::{Content, Format, Source};
@@ -110,6 +111,7 @@ pub(crate) fn source(name: &str, config: &DataConfig) -> Result<(Source, DataCon
         let plain = DataConfig {
             drop: Vec::new(),
             scaling: DataConfig::default().scaling,
+            prepare: PrepareConfig::default(),
             ..config.clone()
         };
         if let Some(key) = plain.table_key() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::partition::PartitionConfig;
+use crate::prepare::PrepareConfig;
 
 /// `[data]`: which examples, how they are read, and how they are dealt to clients.
 ///
@@ -69,6 +70,13 @@ pub struct DataConfig {
     pub zero_is_missing: Vec<ColumnRef>,
     /// Tables: what is done to numeric columns, with statistics of the training rows.
     pub scaling: Scaling,
+    /// What else is done to rows before a model sees them.
+    #[serde(skip_serializing_if = "nothing_said")]
+    pub prepare: PrepareConfig,
+}
+
+fn nothing_said(prepare: &PrepareConfig) -> bool {
+    *prepare == PrepareConfig::default()
 }
 
 impl Default for DataConfig {
@@ -93,6 +101,7 @@ impl Default for DataConfig {
             missing: ["", "?", "NA"].map(str::to_owned).to_vec(),
             zero_is_missing: Vec::new(),
             scaling: Scaling::default(),
+            prepare: PrepareConfig::default(),
         }
     }
 }
@@ -148,6 +157,7 @@ impl DataConfig {
                 return Err(DataError::setting(key, "the list is empty"));
             }
         }
+        self.prepare.check()?;
         match (&self.dataset, &self.path) {
             (None, None) => Err(DataError::setting("path", "give data.dataset or data.path")),
             (_, None) if self.test_path.is_some() => {
@@ -173,6 +183,7 @@ impl DataConfig {
         ]
         .iter()
         .find_map(|&(key, set)| set.then_some(key))
+        .or_else(|| self.prepare.table_key())
     }
 }
 
@@ -266,6 +277,10 @@ pub enum Scaling {
     Standard,
     /// The training rows' smallest value becomes 0 and their largest 1; test rows may lie outside.
     MinMax,
+    /// Minus the median, over the distance between the quartiles; over the standard deviation where the quartiles are one.
+    Robust,
+    /// The share of training rows with smaller values, read off a table of 33 knots: from 0 to 1, nearly uniform.
+    Quantile,
     /// Values as they are.
     None,
 }

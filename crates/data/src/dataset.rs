@@ -69,6 +69,7 @@ pub struct Dataset {
     labels: Vec<u32>,
     classes: Vec<String>,
     sites: Option<Sites>,
+    class_weights: Option<Vec<f32>>,
 }
 
 impl Dataset {
@@ -106,6 +107,7 @@ impl Dataset {
             labels,
             classes,
             sites,
+            class_weights: None,
         };
         match dataset.fault() {
             None => Ok(dataset),
@@ -114,6 +116,31 @@ impl Dataset {
                 reason,
             }),
         }
+    }
+
+    /// Gives each class a weight in the loss.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`], unless there is a finite weight above 0 for each class.
+    pub fn with_class_weights(mut self, weights: Vec<f32>) -> Result<Self, DataError> {
+        let fit = weights.len() == self.classes.len();
+        if !fit
+            || weights
+                .iter()
+                .any(|weight| !(*weight > 0.0 && weight.is_finite()))
+        {
+            return Err(DataError::Inconsistent {
+                reason: format!("weights {weights:?} for {} classes", self.classes.len()),
+                name: self.name,
+            });
+        }
+        self.class_weights = Some(weights);
+        Ok(self)
+    }
+
+    /// The weight of each class in the loss, where they are not all 1.
+    pub fn class_weights(&self) -> Option<&[f32]> {
+        self.class_weights.as_deref()
     }
 
     /// The first thing that does not fit, in words.
@@ -211,14 +238,18 @@ impl Dataset {
         for row in rows {
             features.extend_from_slice(self.row(*row as usize));
         }
-        Self::new(
+        let subset = Self::new(
             &*self.name,
             self.shape,
             features,
             rows.iter().map(|row| self.labels[*row as usize]).collect(),
             self.classes.clone(),
             self.sites.as_ref().map(|sites| sites.of_rows(rows)),
-        )
+        )?;
+        Ok(Self {
+            class_weights: self.class_weights.clone(),
+            ..subset
+        })
     }
 
     /// The class of each row, as an index into [`Dataset::classes`].

@@ -43,6 +43,24 @@ impl Index {
         repeated
     }
 
+    /// The rows that repeat an earlier row for which `alike` holds as well.
+    pub(crate) fn repeats<R: Rows>(
+        &self,
+        source: &R,
+        alike: impl Fn(u32, u32) -> bool,
+    ) -> Vec<u32> {
+        let mut repeats = Vec::new();
+        for group in self.0.chunk_by(|a, b| a.0 == b.0) {
+            for (at, &(_, row)) in group.iter().enumerate() {
+                let mut earlier = group[..at].iter();
+                if earlier.any(|&(_, other)| alike(row, other) && source.same(row, source, other)) {
+                    repeats.push(row);
+                }
+            }
+        }
+        repeats
+    }
+
     /// Rows of this index that also occur in `other`.
     pub(crate) fn shared<R: Rows>(&self, source: &R, other: &Self, other_source: &R) -> usize {
         self.0

@@ -1,5 +1,6 @@
 //! What can be wrong with data, told with the file and the place in it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub enum DataError {
     #[error("data.{key}: {reason}")]
     Setting {
         /// Key in `[data]`.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What is wrong with it.
         reason: String,
     },
@@ -129,6 +130,20 @@ pub enum DataError {
         /// What does not fit.
         reason: String,
     },
+    /// Records whose columns are not those of a pipeline.
+    #[error("the records do not match the pipeline: {reason}")]
+    Schema {
+        /// What differs.
+        reason: String,
+    },
+    /// A cell of a single record.
+    #[error("column '{column}': {reason}")]
+    Record {
+        /// Its column.
+        column: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Features, labels, classes and sites that do not fit together.
     #[error("dataset '{name}': {reason}")]
     Inconsistent {
@@ -148,9 +163,9 @@ impl DataError {
         }
     }
 
-    pub(crate) fn setting(key: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn setting(key: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         Self::Setting {
-            key,
+            key: key.into(),
             reason: reason.into(),
         }
     }

@@ -141,6 +141,18 @@ impl Images {
         values
     }
 
+    /// The values of the chosen rows, divided and reshaped, but not standardised.
+    fn coded(&self, pipeline: &ImagePipeline, rows: &[u32]) -> Vec<f32> {
+        if pipeline.is_plain() {
+            return self.values(rows, pipeline.white);
+        }
+        let mut coded = Vec::with_capacity(rows.len() * pipeline.shape.len());
+        for row in rows {
+            coded.extend(pipeline.reshape(&self.values(&[*row], pipeline.white)));
+        }
+        coded
+    }
+
     /// Smallest and largest value.
     pub(crate) fn range(&self) -> (f32, f32) {
         let fold = |values: &mut dyn Iterator<Item = f32>| {
@@ -292,45 +304,44 @@ impl ImageSet {
             (&labels, train_sites.as_ref()),
             test.map(|labels| (&labels[..], test_sites.as_ref())),
         );
-        Ok(RawData {
+        let white = match config.normalise {
+            Normalise::None => 1.0,
+            Normalise::Unit | Normalise::Standard => self.train.white,
+        };
+        let steps = config.prepare.images.clone().unwrap_or_default();
+        let pipeline = ImagePipeline::new(self.train.shape, white, &steps)?;
+        let mut raw = RawData {
             name,
             classes: map.names().to_vec(),
             chosen,
             content: RawContent::Images {
                 set: Box::new(self),
-                normalise: config.normalise,
+                pipeline,
+                standard: config.normalise == Normalise::Standard,
             },
             max_bytes: config.max_bytes,
+            prepare: config.prepare.clone(),
+            seed,
             notes,
-        })
+        };
+        raw.choose()?;
+        Ok(raw)
     }
 
-    /// What is done to the values, with figures of the training rows where it needs them.
+    /// The pipeline, with the figures of the training rows that it needs.
     pub(crate) fn fit(
         &self,
-        normalise: Normalise,
+        mut pipeline: ImagePipeline,
+        standard: bool,
         classes: &[String],
         chosen: &Chosen,
     ) -> Pipeline {
-        let shape = self.train.shape;
-        let white = match normalise {
-            Normalise::None => 1.0,
-            Normalise::Unit | Normalise::Standard => self.train.white,
-        };
-        let channels = (normalise == Normalise::Standard).then(|| {
-            let values = self.train.values(&chosen.train, white);
-            scales(&channel_moments(
-                &values,
-                shape,
-                chosen.train_sites.as_ref(),
-            ))
-        });
-        let images = ImagePipeline {
-            shape,
-            white,
-            channels,
-        };
-        Pipeline::of_images(classes, images)
+        if standard {
+            let values = self.train.coded(&pipeline, &chosen.train);
+            let sites = chosen.train_sites.as_ref();
+            pipeline.channels = Some(scales(&channel_moments(&values, pipeline.shape, sites)));
+        }
+        Pipeline::of_images(classes, pipeline)
     }
 
     /// The values of the chosen rows of both parts.
@@ -338,19 +349,27 @@ impl ImageSet {
         &self,
         pipeline: &ImagePipeline,
         chosen: &Chosen,
+        max_bytes: u64,
     ) -> Result<(Vec<f32>, Vec<f32>), DataError> {
-        if pipeline.shape != self.train.shape {
+        if pipeline.from != self.train.shape {
             let reason = format!(
                 "made for images of {}, but these are {}",
-                pipeline.shape, self.train.shape
+                pipeline.from, self.train.shape
             );
             return Err(DataError::statistics(reason));
         }
+        let rows = chosen.train.len().max(chosen.test.len()) as u64;
+        let bytes = rows.saturating_mul(pipeline.shape.len() as u64 * 4);
+        if bytes > max_bytes {
+            let reason = format!(
+                "{rows} examples of {} take {bytes} bytes, more than data.max_bytes = {max_bytes}",
+                pipeline.shape
+            );
+            return Err(DataError::too_large(&self.train.file, reason));
+        }
         let coded = |images: &Images, rows: &[u32]| {
-            let mut values = images.values(rows, pipeline.white);
-            if let Some(scales) = &pipeline.channels {
-                standardise(&mut values, pipeline.shape, scales);
-            }
+            let mut values = images.coded(pipeline, rows);
+            pipeline.standardise(&mut values);
             values
         };
         let test_images = self.test.as_ref().unwrap_or(&self.train);
@@ -395,15 +414,4 @@ fn scales(channels: &[ColumnMoments]) -> Vec<(f64, f64)> {
         (moments.mean(), deviation)
     };
     channels.iter().map(scale).collect()
-}
-
-fn standardise(values: &mut [f32], shape: ExampleShape, scales: &[(f64, f64)]) {
-    let plane = shape.height * shape.width;
-    for image in values.chunks_exact_mut(shape.len()) {
-        for (&(mean, deviation), plane) in scales.iter().zip(image.chunks_exact_mut(plane)) {
-            for value in plane {
-                *value = ((f64::from(*value) - mean) / deviation) as f32;
-            }
-        }
-    }
 }

@@ -50,8 +50,8 @@
 //!
 //! Images: [`Normalise`]. Tables: texts and declared columns become one-hot codes, numbers are scaled by [`Scaling`],
 //! missing numbers become the training mean, missing or unseen codes all zeros. Every statistic comes from training
-//! rows only, and is merged from figures of each owner ([`ColumnMoments`]), so that a deployed federation can compute
-//! the same without pooling rows. Labels and codes that are whole numbers are compared as numbers: `1`, `1.0` and `01`
+//! rows only, and can be found from sums over owners ([`statistics`]), so that a deployed federation can compute the
+//! same without pooling rows. [`PrepareConfig`] says more, and [`Pipeline`] is what comes of it. Labels and codes that are whole numbers are compared as numbers: `1`, `1.0` and `01`
 //! are one class. What was done is said in [`TrainTest::notes`], as are rows that occur twice and test
 //! rows that occur in training.
 //!
@@ -95,5 +95,10 @@ pub use inspect::{
 pub use load::{load, open};
 pub use moments::ColumnMoments;
 pub use partition::{ClientShare, DEFAULT_CLIENTS, MAX_DRAWS, Partition, PartitionConfig, Roll};
-pub use prepare::{Pipeline, PreparePlan};
+pub use prepare::{
+    Ambiguous, AugmentConfig, Binding, Buckets, Case, ClassWeights, ColumnConfig, ColumnType,
+    Constant, Encoding, Fill, FlowConfig, FourierConfig, Grams, HogConfig, ImagesConfig, Outside,
+    PcaConfig, Pipeline, PrepareConfig, PreparePlan, Repeated, Resample, ResizeConfig,
+    ResizeFilter, TimePart, Transform, Unseen, WeightRule, augment,
+};
 pub use raw::RawData;

@@ -6,13 +6,40 @@
 //!
 //! [`Question`]: crate::statistics::Question
 
+mod augment;
+mod build;
+mod category;
 mod cells;
+mod check;
+mod config;
+mod flow;
+mod hashing;
+mod hog;
+mod images;
+mod mix;
+mod number;
 mod pipeline;
 mod plan;
+mod record;
+mod rows;
+mod saved;
 mod table;
+mod time;
 
-pub(crate) use cells::CellFault;
-pub(crate) use pipeline::ImagePipeline;
+pub use augment::{AugmentConfig, augment};
+pub(crate) use build::Roles;
+pub(crate) use category::ClassCounts;
+pub(crate) use cells::{CellFault, RowValues};
+pub use config::{
+    Ambiguous, Buckets, Case, ClassWeights, ColumnConfig, ColumnType, Constant, Encoding, Fill,
+    FlowConfig, FourierConfig, Grams, Outside, PcaConfig, PrepareConfig, Repeated, Resample,
+    TimePart, Transform, Unseen, WeightRule,
+};
+pub use hog::HogConfig;
+pub(crate) use images::ImagePipeline;
+pub use images::{ImagesConfig, ResizeConfig, ResizeFilter};
 pub use pipeline::Pipeline;
 pub use plan::PreparePlan;
+pub use record::Binding;
+pub(crate) use rows::{class_weights, resampled};
 pub(crate) use table::Coded;

@@ -1,12 +1,20 @@
 //! Rows that are read, chosen and labelled, but not prepared.
 
-use crate::config::Normalise;
+use std::collections::BTreeSet;
+
+use rand::seq::SliceRandom;
+
+use crate::classes::shortened;
 use crate::dataset::{Dataset, Sites, TrainTest};
+use crate::duplicates::Index;
 use crate::error::DataError;
 use crate::images::ImageSet;
 use crate::partition::Roll;
-use crate::prepare::{Coded, Pipeline, PreparePlan};
-use crate::select::Chosen;
+use crate::prepare::{
+    ClassCounts, Coded, ImagePipeline, Pipeline, PrepareConfig, PreparePlan, Repeated,
+    class_weights, resampled,
+};
+use crate::select::{Chosen, FOLD_STREAM, RESAMPLE_STREAM, stream};
 use crate::statistics::{RowStatistics, TableStatistics, Value};
 use crate::tables::{TablePart, TableSet};
 
@@ -41,6 +49,9 @@ pub struct RawData {
     pub(crate) content: RawContent,
     /// Most bytes of a part's features.
     pub(crate) max_bytes: u64,
+    pub(crate) prepare: PrepareConfig,
+    /// Decides which rows are repeated or left out, and how training rows are cut into folds.
+    pub(crate) seed: u64,
     pub(crate) notes: Vec<String>,
 }
 
@@ -49,10 +60,15 @@ pub(crate) enum RawContent {
     Table {
         set: TableSet,
         plan: PreparePlan,
+        /// Places of the columns that are features.
+        features: Vec<usize>,
     },
     Images {
         set: Box<ImageSet>,
-        normalise: Normalise,
+        /// What is done to them, without the figures of channels.
+        pipeline: ImagePipeline,
+        /// Whether it needs those.
+        standard: bool,
     },
 }
 
@@ -120,9 +136,9 @@ impl RawData {
     pub fn values(&self, row: u32) -> Result<(Vec<Value<'_>>, u32), DataError> {
         let class = self.labels()[row as usize];
         let values = match &self.content {
-            RawContent::Table { set, plan } => {
+            RawContent::Table { set, plan, .. } => {
                 let row = set.train.row(self.chosen.train[row as usize]);
-                row.values(plan)?
+                row.values(plan)?.values
             }
             RawContent::Images { .. } => Vec::new(),
         };
@@ -149,13 +165,21 @@ impl RawData {
     /// The pipeline as whoever may see all training rows fits it.
     ///
     /// # Errors
-    /// As [`RawData::values`] and [`Pipeline::fit`].
+    /// As [`RawData::values`] and [`Pipeline::fit`], which refuses columns that are coded by classes; this does not.
     pub fn fit(&self) -> Result<Pipeline, DataError> {
         match &self.content {
-            RawContent::Table { plan, .. } => Pipeline::fit(plan, &self.statistics()?),
-            RawContent::Images { set, normalise } => {
-                Ok(set.fit(*normalise, &self.classes, &self.chosen))
+            RawContent::Table { plan, .. } => {
+                let targets = match plan.needs_labels() {
+                    true => Some(all_but(&self.class_counts(plan)?, None)),
+                    false => None,
+                };
+                Pipeline::fit_with(plan, &self.statistics()?, targets.as_deref())
             }
+            RawContent::Images {
+                set,
+                pipeline,
+                standard,
+            } => Ok(set.fit(pipeline.clone(), *standard, &self.classes, &self.chosen)),
         }
     }
 
@@ -165,18 +189,43 @@ impl RawData {
     /// [`DataError`], with the file, line and column of a cell that cannot be coded; for a pipeline of other data.
     pub fn prepared(&self, pipeline: &Pipeline) -> Result<TrainTest, DataError> {
         let mut notes = self.notes.clone();
+        if pipeline.classes() != self.classes {
+            let reason = format!(
+                "made for the classes {}, but these are {}",
+                shortened(pipeline.classes().iter().map(String::as_str)),
+                shortened(self.classes.iter().map(String::as_str))
+            );
+            return Err(DataError::statistics(reason));
+        }
         let features = match &self.content {
-            RawContent::Table { set, .. } => {
+            RawContent::Table { set, plan, .. } => {
                 let coded = pipeline.table()?;
+                if let Some(reason) = plan.read_otherwise(&coded.plan) {
+                    return Err(DataError::statistics(reason));
+                }
                 let chosen = &self.chosen;
-                let (train, missing) = self.encode(coded, &set.train, &chosen.train)?;
+                let folds = match coded.plan.needs_labels() {
+                    true => {
+                        let counts = self.class_counts(&coded.plan)?;
+                        let others = (0..FOLDS).map(|fold| all_but(&counts, Some(fold)));
+                        Some((self.folds(), others.collect::<Vec<_>>()))
+                    }
+                    false => None,
+                };
+                let of_others = |place: usize| {
+                    let (of_row, others) = folds.as_ref()?;
+                    Some(&others[of_row[place] as usize][..])
+                };
+                let (train, missing) = self.encode(coded, &set.train, &chosen.train, of_others)?;
                 let test_part = set.test.as_ref().unwrap_or(&set.train);
-                let (test, _) = self.encode(coded, test_part, &chosen.test)?;
-                notes.extend(missing.note(chosen.train.len()));
+                let (test, _) = self.encode(coded, test_part, &chosen.test, |_| None)?;
+                notes.extend(missing.note(chosen.train.len(), &self.prepare));
                 notes.extend(coded.notes.iter().cloned());
                 (train, test)
             }
-            RawContent::Images { set, .. } => set.coded(pipeline.images()?, &self.chosen)?,
+            RawContent::Images { set, .. } => {
+                set.coded(pipeline.images()?, &self.chosen, self.max_bytes)?
+            }
         };
         let shape = pipeline.shape();
         let chosen = &self.chosen;
@@ -190,8 +239,13 @@ impl RawData {
                 sites.clone(),
             )
         };
+        let mut train = dataset(features.0, &chosen.train_labels, &chosen.train_sites)?;
+        if let Some(weights) = &self.prepare.class_weights {
+            let weights = class_weights(weights, &self.classes, &chosen.train_labels)?;
+            train = train.with_class_weights(weights)?;
+        }
         Ok(TrainTest {
-            train: dataset(features.0, &chosen.train_labels, &chosen.train_sites)?,
+            train,
             test: dataset(features.1, &chosen.test_labels, &chosen.test_sites)?,
             columns: pipeline.columns(),
             pipeline: Some(pipeline.clone()),
@@ -200,11 +254,13 @@ impl RawData {
     }
 
     /// The features of rows of a part: `rows.len()` x the width of `coded`.
-    fn encode(
+    /// `targets` are the rows of the classes for each category, where they are not the fitted ones, for each place.
+    fn encode<'t>(
         &self,
         coded: &Coded,
         part: &TablePart,
         rows: &[u32],
+        targets: impl Fn(usize) -> Option<&'t [ClassCounts]>,
     ) -> Result<(Vec<f32>, Missing), DataError> {
         let width = coded.width();
         let bytes = (rows.len() as u64)
@@ -220,11 +276,11 @@ impl RawData {
         }
         let mut features = Vec::with_capacity(rows.len() * width);
         let mut missing = Missing::default();
-        for &row in rows {
+        for (place, &row) in rows.iter().enumerate() {
             let row = part.row(row);
-            let values = row.values(&coded.plan)?;
+            let values = row.values(&coded.plan)?.values;
             missing.observe(&values);
-            let coding = coded.encode(&values, &mut features);
+            let coding = coded.encode(&values, targets(place), &mut features);
             coding.map_err(|fault| row.coding_fault(&coded.plan, fault))?;
         }
         Ok((features, missing))
@@ -246,13 +302,132 @@ impl Missing {
         self.cells += missing;
     }
 
-    fn note(&self, rows: usize) -> Option<String> {
+    fn note(&self, rows: usize, prepare: &PrepareConfig) -> Option<String> {
+        let plain = *prepare == PrepareConfig::default();
+        let how = match plain {
+            true => "numbers are filled with the training mean, codes are left without a 1",
+            false => "they are filled as data.prepare says",
+        };
         (self.cells > 0).then(|| {
             format!(
-                "{} of {rows} training rows have missing cells, {} in all: numbers are filled with the training mean, \
-                 codes are left without a 1",
+                "{} of {rows} training rows have missing cells, {} in all: {how}",
                 self.rows, self.cells
             )
         })
+    }
+}
+
+/// Folds of the training rows where a column is coded by classes.
+const FOLDS: usize = 5;
+
+/// The rows of the classes for each category and column, of all folds or of all but one.
+fn all_but(folds: &[Vec<ClassCounts>], left_out: Option<usize>) -> Vec<ClassCounts> {
+    let mut sum: Option<Vec<ClassCounts>> = None;
+    for (fold, counts) in folds.iter().enumerate() {
+        if Some(fold) == left_out {
+            continue;
+        }
+        match &mut sum {
+            None => sum = Some(counts.clone()),
+            Some(sum) => {
+                let both = sum.iter_mut().zip(counts);
+                both.for_each(|(sum, counts)| sum.merge(counts));
+            }
+        }
+    }
+    sum.unwrap_or_default()
+}
+
+impl RawData {
+    /// Leaves out or repeats training rows as the config says.
+    pub(crate) fn choose(&mut self) -> Result<(), DataError> {
+        let all = self.len();
+        if let RawContent::Table { set, plan, .. } = &self.content
+            && plan.may_drop()
+        {
+            let mut kept = Vec::with_capacity(all);
+            for (place, &row) in (0_u32..).zip(&self.chosen.train) {
+                if !set.train.row(row).values(plan)?.dropped {
+                    kept.push(place);
+                }
+            }
+            self.keep(&kept, "training rows have values that data.prepare drops")?;
+        }
+        if self.prepare.duplicates == Repeated::Drop {
+            let kept = self.without_repeats();
+            self.keep(&kept, "training rows repeat another one and are dropped")?;
+        }
+        if let Some(how) = self.prepare.resample {
+            let mut rng = stream(self.seed, RESAMPLE_STREAM);
+            let before = self.len();
+            let kept = resampled(how, self.labels(), self.sites(), &mut rng);
+            self.chosen.keep(&kept);
+            self.notes.push(format!(
+                "data.prepare.resample: {before} training rows became {}",
+                self.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, places: &[u32], what: &str) -> Result<(), DataError> {
+        let before = self.len();
+        if places.is_empty() {
+            let reason = format!("leaves none of {before} training rows");
+            return Err(DataError::setting("prepare", reason));
+        }
+        if places.len() < before {
+            let dropped = before - places.len();
+            self.notes.push(format!("{dropped} of {before} {what}"));
+            self.chosen.keep(places);
+        }
+        Ok(())
+    }
+
+    /// The places of training rows that do not repeat another of the same owner and class.
+    fn without_repeats(&self) -> Vec<u32> {
+        let chosen = &self.chosen;
+        // Rows of the training part are rising, so that their places can be searched.
+        let place = |row: u32| chosen.train.partition_point(|known| *known < row);
+        let alike = |a: u32, b: u32| {
+            let (a, b) = (place(a), place(b));
+            let sites = chosen.train_sites.as_ref();
+            chosen.train_labels[a] == chosen.train_labels[b]
+                && sites.is_none_or(|sites| sites.of_row[a] == sites.of_row[b])
+        };
+        let repeats = match &self.content {
+            RawContent::Table { set, features, .. } => {
+                let rows = (&set.train, &features[..]);
+                Index::new(&rows, &chosen.train).repeats(&rows, alike)
+            }
+            RawContent::Images { set, .. } => {
+                Index::new(&set.train, &chosen.train).repeats(&set.train, alike)
+            }
+        };
+        let repeats: BTreeSet<u32> = repeats.into_iter().collect();
+        (0_u32..)
+            .zip(&chosen.train)
+            .filter(|(_, row)| !repeats.contains(row))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// The fold of each training row.
+    fn folds(&self) -> Vec<u32> {
+        let mut folds: Vec<u32> = (0..self.len()).map(|row| (row % FOLDS) as u32).collect();
+        folds.shuffle(&mut stream(self.seed, FOLD_STREAM));
+        folds
+    }
+
+    /// For each fold and each column that is coded by classes, the rows of the classes for each category.
+    fn class_counts(&self, plan: &PreparePlan) -> Result<Vec<Vec<ClassCounts>>, DataError> {
+        let columns = plan.fields.iter().filter(|field| field.steps.is_target());
+        let none = vec![ClassCounts::new(self.classes.len()); columns.count()];
+        let mut counts = vec![none; FOLDS];
+        for (row, fold) in (0_u32..).zip(self.folds()) {
+            let (values, class) = self.values(row)?;
+            Coded::count_classes(plan, &mut counts[fold as usize], &values, class);
+        }
+        Ok(counts)
     }
 }

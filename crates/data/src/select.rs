@@ -14,8 +14,11 @@ use crate::error::DataError;
 /// Streams of the data seed, one for each purpose.
 const HELD_OUT_STREAM: u64 = 1;
 const LIMIT_STREAM: u64 = 2;
+pub(crate) const RESAMPLE_STREAM: u64 = 3;
+pub(crate) const FOLD_STREAM: u64 = 4;
 
-fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {
+/// A stream of the data seed.
+pub(crate) fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(purpose);
     rng
@@ -38,6 +41,16 @@ pub(crate) struct Chosen {
     pub(crate) test_labels: Vec<u32>,
     pub(crate) train_sites: Option<Sites>,
     pub(crate) test_sites: Option<Sites>,
+}
+
+impl Chosen {
+    /// Keeps the training rows at `places`, in that order; a place may be there more than once.
+    pub(crate) fn keep(&mut self, places: &[u32]) {
+        let pick = |list: &[u32]| places.iter().map(|&place| list[place as usize]).collect();
+        self.train = pick(&self.train);
+        self.train_labels = pick(&self.train_labels);
+        self.train_sites = self.train_sites.as_ref().map(|sites| sites.of_rows(places));
+    }
 }
 
 impl Selection {

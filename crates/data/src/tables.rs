@@ -9,11 +9,10 @@ use crate::dataset::Sites;
 use crate::decode::Grid;
 use crate::duplicates::{Duplicates, Rows};
 use crate::error::{DataError, Place};
-use crate::prepare::{CellFault, PreparePlan};
+use crate::prepare::{CellFault, PreparePlan, Roles, RowValues};
 use crate::raw::{RawContent, RawData};
 use crate::select::select;
 use crate::sites;
-use crate::statistics::Value;
 
 /// One file of a part.
 #[derive(Clone, Debug)]
@@ -50,7 +49,7 @@ impl<'a> Row<'a> {
     }
 
     /// Its values as `plan` reads them.
-    pub(crate) fn values(&self, plan: &PreparePlan) -> Result<Vec<Value<'a>>, DataError> {
+    pub(crate) fn values(&self, plan: &PreparePlan) -> Result<RowValues<'a>, DataError> {
         let values = plan.values(|column| self.cell(column));
         values.map_err(|fault| self.cell_fault(plan, fault))
     }
@@ -218,9 +217,27 @@ impl Plan {
             .as_ref()
             .map(|column| find("site_column", column))
             .transpose()?;
-        let dropped = find_all("drop", &config.drop)?;
-        let label = match &config.label {
-            Some(column) => find("label", column)?,
+        let mut dropped = find_all("drop", &config.drop)?;
+        let roles = Roles::of(config, grid)?;
+        let declared = config.label.as_ref().map(|column| find("label", column));
+        let declared = declared.transpose()?;
+        if let (Some(label), Some(other)) = (declared, roles.label)
+            && label != other
+        {
+            let reason = format!(
+                "is {}, but {} is of type label",
+                grid.column_name(label),
+                grid.column_name(other)
+            );
+            return Err(DataError::setting("label", reason));
+        }
+        for identifier in &roles.identifiers {
+            let name = grid.column_name(*identifier);
+            notes.push(format!("{name} is an identifier and left out"));
+            dropped.insert(*identifier);
+        }
+        let label = match declared.or(roles.label) {
+            Some(label) => label,
             None => {
                 let label = default_label(grid);
                 notes.push(format!(
@@ -260,7 +277,11 @@ impl Plan {
     }
 }
 
-fn find_column(grid: &Grid, key: &'static str, column: &ColumnRef) -> Result<usize, DataError> {
+pub(crate) fn find_column(
+    grid: &Grid,
+    key: &'static str,
+    column: &ColumnRef,
+) -> Result<usize, DataError> {
     let columns = grid.columns();
     match (column, grid.header()) {
         (ColumnRef::Index(index), _) if *index < columns => Ok(*index),
@@ -390,14 +411,23 @@ impl TableSet {
             test.map(|labels| (&labels[..], labelled.test_sites.as_ref())),
         );
         let classes = labelled.map.names().to_vec();
-        let plan = PreparePlan::new(config, &plan, &self.train, &chosen.train, &classes);
-        Ok(RawData {
+        let features = plan.features.clone();
+        let plan = PreparePlan::new(config, &plan, &self.train, &chosen.train, &classes)?;
+        let mut raw = RawData {
             name,
             classes,
             chosen,
-            content: RawContent::Table { set: self, plan },
+            content: RawContent::Table {
+                set: self,
+                plan,
+                features,
+            },
             max_bytes: config.max_bytes,
+            prepare: config.prepare.clone(),
+            seed,
             notes,
-        })
+        };
+        raw.choose()?;
+        Ok(raw)
     }
 }

@@ -1,7 +1,9 @@
 //! Random experiments.
 
 use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
-use cloister_data::{ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, Scaling};
+use cloister_data::{
+    ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, PrepareConfig, Scaling,
+};
 use cloister_nn::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling};
 use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
 use cloister_protocol::defence::DefenceConfig;
@@ -102,10 +104,17 @@ fn data() -> impl Strategy<Value = DataConfig> {
     );
     let words = (
         select(vec![Normalise::None, Normalise::Unit, Normalise::Standard]),
-        select(vec![Scaling::None, Scaling::MinMax, Scaling::Standard]),
+        select(vec![
+            Scaling::None,
+            Scaling::MinMax,
+            Scaling::Standard,
+            Scaling::Robust,
+            Scaling::Quantile,
+        ]),
+        prepare(),
     );
     (files, columns, classes, words, partition()).prop_map(
-        |(files, columns, (positive, labels, rules), (normalise, scaling), partition)| {
+        |(files, columns, (positive, labels, rules), (normalise, scaling, prepare), partition)| {
             let rules = rules
                 .into_iter()
                 .map(|(name, labels)| ClassRule { name, labels });
@@ -130,10 +139,34 @@ fn data() -> impl Strategy<Value = DataConfig> {
                 drop: columns.4,
                 missing: columns.5,
                 scaling,
+                prepare,
                 ..DataConfig::default()
             }
         },
     )
+}
+
+/// Preparations of which each has other keys.
+fn prepare() -> impl Strategy<Value = PrepareConfig> {
+    let texts = [
+        "",
+        "duplicates = 'drop'\nresample = 'over'\nclass_weights = 'balanced'\npca = { variance = 0.9 }",
+        "class_weights = { yes = 2.5 }\nfourier = { features = 8, gamma = 0.5, seed = 3 }\npca = { components = 2 }",
+        "[all]\nscaling = 'robust'\nclip_quantiles = [0.01, 0.99]\nmissing = 'median'\nindicator = true",
+        "[columns.age]\ntype = 'number'\nunit = 'years'\nrange = [0.0, 120.0]\noutside = 'missing'\n\
+         missing = { constant = 40.0 }\nbuckets = { edges = [20.0, 40.0] }\nmissing_values = ['-9']",
+        "[columns.'a b']\ntype = 'category'\ncase = 'lower'\ntrim = true\nat_least = 2\nmost = 9\nunseen = 'zeros'\n\
+         missing = { constant = 'none' }\nencoding = 'target'\nsmoothing = 2.0",
+        "[columns.3]\ntype = 'time'\nformats = ['%d/%m/%Y', '%s']\nambiguous = 'first'\nparts = ['hour', 'year-cycle']\n\
+         since = '2020-01-01'\n[columns.t]\ntype = 'text'\ngrams = 'bytes'\nlengths = [2, 3]\nwidth = 64\n\
+         [columns.o]\ntype = 'ordinal'\norder = ['low', 'high']\n[columns.b]\ntype = 'boolean'\nyes = ['ja']\nno = ['nein']",
+        "[flow]\nbytes = ['src', 3]\npackets = ['n']\nduration = 'd'\ntransform = 'signed-log'",
+        "[images]\ncrop = [0, 1, 8, 8]\ngrey = true\nresize = { height = 4, width = 4, filter = 'bilinear' }\n\
+         augment = { flip = true, rotate = 10.0, shift = 0.1 }",
+        "[images.hog]\ncell = 4\nblock = 2\nbins = 6",
+    ];
+    let parsed = texts.map(|text| toml::from_str(text).unwrap());
+    select(parsed.to_vec())
 }
 
 fn model() -> impl Strategy<Value = ModelConfig> {

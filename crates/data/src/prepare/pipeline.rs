@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::augment::AugmentConfig;
+use super::category::ClassCounts;
+use super::images::ImagePipeline;
 use super::plan::PreparePlan;
 use super::table::Coded;
 use crate::dataset::{Column, ExampleShape};
@@ -34,17 +37,6 @@ pub(crate) enum Inputs {
     Images(ImagePipeline),
 }
 
-/// What is done to the values of images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ImagePipeline {
-    /// Shape of an image.
-    pub(crate) shape: ExampleShape,
-    /// Values are divided by this.
-    pub(crate) white: f32,
-    /// Mean and deviation of each channel, for `normalise = "standard"`.
-    pub(crate) channels: Option<Vec<(f64, f64)>>,
-}
-
 impl Pipeline {
     /// Joins the plan of a table with what its question was answered.
     ///
@@ -52,9 +44,18 @@ impl Pipeline {
     /// [`DataError::Statistics`] for an answer to another question, [`DataError::Setting`] for a column that cannot be
     /// coded as the plan says.
     pub fn fit(plan: &PreparePlan, known: &TableStatistics) -> Result<Self, DataError> {
+        Self::fit_with(plan, known, None)
+    }
+
+    /// As [`Pipeline::fit`], with the rows of each class for each category of the columns that are coded by them.
+    pub(crate) fn fit_with(
+        plan: &PreparePlan,
+        known: &TableStatistics,
+        targets: Option<&[ClassCounts]>,
+    ) -> Result<Self, DataError> {
         Ok(Self {
             classes: plan.classes.clone(),
-            inputs: Inputs::Table(Coded::fit(plan, known)?),
+            inputs: Inputs::Table(Coded::fit(plan, known, targets)?),
         })
     }
 
@@ -84,6 +85,14 @@ impl Pipeline {
         match &self.inputs {
             Inputs::Table(coded) => coded.described(),
             Inputs::Images(_) => Vec::new(),
+        }
+    }
+
+    /// How training images are changed at random, if they are.
+    pub fn augment(&self) -> Option<&AugmentConfig> {
+        match &self.inputs {
+            Inputs::Images(images) => images.steps.augment.as_ref(),
+            Inputs::Table(_) => None,
         }
     }
 

@@ -6,6 +6,8 @@
     reason = "helpers of tests: a failure is the test's, and a skipped test says so"
 )]
 
+pub(crate) mod prepare;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
