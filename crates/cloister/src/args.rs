@@ -39,6 +39,8 @@ pub(crate) enum Command {
     /// Look at data and how it is dealt to clients
     #[command(subcommand)]
     Data(DataCommand),
+    /// What a config's clients find out together about their tables: means, spreads, quartiles, categories
+    Statistics(StatisticsArgs),
     /// Look at configs
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -182,6 +184,15 @@ pub(crate) struct EvaluateArgs {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) threads: Threads,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatisticsArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

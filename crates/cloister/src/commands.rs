@@ -16,6 +16,7 @@ mod privacy;
 mod progress;
 mod report;
 mod simulate;
+mod statistics;
 
 use std::path::Path;
 
@@ -40,6 +41,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Data(command) => data::run(&command),
+        Command::Statistics(args) => statistics::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Aggregate(args) => aggregate::run(&args),
         Command::Privacy(command) => privacy::run(&command),

@@ -9,6 +9,8 @@ mod secure_aggregation;
 
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
+use cloister_privacy::{Mechanism, PrivacyConfig};
+use cloister_protocol::survey::StatisticsConfig;
 use cloister_protocol::{
     Coding, CommunicationConfig, FederationConfig, LocalOptimizer, Sampling, ServerConfig,
     ServerOptimizerKind, TrainConfig,
@@ -70,6 +72,9 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
         );
     }
     checks.data(&experiment.data);
+    if let Some(statistics) = &experiment.statistics {
+        checks.statistics(statistics, experiment.privacy.as_ref());
+    }
     checks.federation(&experiment.federation);
     checks.model(&experiment.model);
     checks.train(&experiment.train);
@@ -154,6 +159,24 @@ impl Checks {
             self.refuse(
                 "communication.update",
                 "masked updates are integers in lanes already: secure_aggregation.lanes = 16 halves them",
+            );
+        }
+    }
+
+    fn statistics(&mut self, statistics: &StatisticsConfig, privacy: Option<&PrivacyConfig>) {
+        if let Err((key, reason)) = statistics.check() {
+            self.refuse(&format!("statistics.{key}"), reason);
+        }
+        let of_clients = privacy.is_some_and(|privacy| privacy.mechanism != Mechanism::DpSgd);
+        if of_clients && statistics.noise_multiplier.is_some() {
+            self.refuse(
+                "statistics.noise_multiplier",
+                "hides single rows, where [privacy] promises to hide all rows of a client: use mechanism = \"dp-sgd\"",
+            );
+        } else if privacy.is_some() && statistics.noise_multiplier.is_none() {
+            self.warn(
+                "statistics",
+                "the sums are exact, which the epsilon of [privacy] does not cover: give statistics.noise_multiplier",
             );
         }
     }

@@ -5,6 +5,7 @@ use cloister_nn::ModelConfig;
 use cloister_privacy::{Mechanism, PrivacyConfig};
 use cloister_protocol::defence::DefenceConfig;
 use cloister_protocol::guard::GuardConfig;
+use cloister_protocol::survey::StatisticsConfig;
 use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
     CommunicationConfig, FederationConfig, ProtocolError, ServerConfig, TrainConfig,
@@ -36,6 +37,10 @@ pub struct Experiment {
     pub baselines: Vec<Baseline>,
     /// The examples, and how they are dealt to the clients.
     pub data: DataConfig,
+    /// How clients find the figures by which their tables are prepared. Left out: a simulation takes them from the pooled training
+    /// rows, a site from its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<StatisticsConfig>,
     /// Who takes part, how often, and how long a round waits.
     #[serde(default)]
     pub federation: FederationConfig,
@@ -126,6 +131,9 @@ pub struct Evaluate {
     pub every: u32,
     /// Whether the final model is also measured on each client's own examples.
     pub clients: bool,
+    /// Whether clients also judge the final model on held-out examples of their own, and add up counts of their scores, with
+    /// `[secure_aggregation]` in secure sums.
+    pub at_sites: bool,
 }
 
 impl Default for Evaluate {
@@ -133,6 +141,7 @@ impl Default for Evaluate {
         Self {
             every: 1,
             clients: true,
+            at_sites: false,
         }
     }
 }

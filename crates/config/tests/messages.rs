@@ -57,7 +57,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     );
     tail_says(
         "[train]\nepochs = 2\nseed = 4\n",
-        "a.toml:8:1: unknown key 'train.seed'\n  hint: did you mean 'attack.seed' or 'seed'?",
+        "a.toml:8:1: unknown key 'train.seed'\n  hint: did you mean 'attack.seed' or 'data.prepare.fourier.seed' or 'seed'?",
     );
     // A key of another kind of the same table.
     tail_says(
@@ -66,7 +66,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     );
     tail_says(
         "[evaluate]\n\"quite strange\" = 1\n",
-        "a.toml:7:1: unknown key 'evaluate.\"quite strange\"'\n  hint: known keys here: clients, every",
+        "a.toml:7:1: unknown key 'evaluate.\"quite strange\"'\n  hint: known keys here: at_sites, clients, every",
     );
 }
 

@@ -21,6 +21,7 @@
 //! assert_eq!((known.rows, age.mean, age.variance), (2, 50.0, 100.0));
 //! ```
 
+pub mod bounded;
 mod names;
 mod pooled;
 pub mod survey;

@@ -130,6 +130,35 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Sums that no honest owners made end in an answer or in an error, never in a panic.
+    #[test]
+    fn hostile_sums_are_survived(seed: u64, sparse: bool) {
+        let survey = Survey::new(&question(Some((0.05, 0.9))), 8);
+        let mut known = survey.begin();
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 11
+        };
+        for pass in 0..survey.passes() {
+            let number = |width: cloister_data::statistics::survey::Width| {
+                let wide = i128::from(next()) << (next() % 64) ^ i128::from(next());
+                let most = 1_i128 << (width.bits - u32::from(width.signed)).min(121);
+                match sparse && next() % 4 > 0 {
+                    true => 0,
+                    false => wide % most * if width.signed && next() % 2 == 0 { -1 } else { 1 },
+                }
+            };
+            let sums: Vec<i128> = survey.widths(pass).into_iter().map(number).collect();
+            if survey.learn(&mut known, &sums).is_err() {
+                return Ok(());
+            }
+        }
+        prop_assert!(survey.finish(known).is_some());
+    }
+}
+
 fn numbers(values: &[f64]) -> (Question, Vec<Row>) {
     let question = Question {
         columns: vec![(

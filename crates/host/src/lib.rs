@@ -17,7 +17,7 @@ mod trust;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use round::{bucket_failed, budget_spent, ending, guard_finding, row, verdicts};
 pub use setting::{Member, Place, Setting};
-pub use spending::{Spending, SpendingError};
+pub use spending::{Spending, SpendingError, ledger_of};
 pub use statement::statement;
 pub use summary::{Ending, ModelError, headline, metrics, model_file, summary, to_hex};
 pub use transcript::{

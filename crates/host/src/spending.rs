@@ -201,6 +201,16 @@ impl Spending {
         }
     }
 
+    /// Commits what clients released about their tables before the first round.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn commit_statistics(&mut self, entries: Vec<Entry>) -> Result<(), SpendingError> {
+        self.commit(0, entries)?;
+        self.epsilon = self.loss(&self.spent, &self.plan.question())?;
+        Ok(())
+    }
+
     /// Whether the ledger has a release of `holder` in `round`.
     pub fn has(&self, round: u32, holder: &str) -> bool {
         let entries = self.ledger.entries().iter().rev();
@@ -397,6 +407,20 @@ fn grouped(distinct: Vec<&Vec<(Event, u64)>>) -> Vec<Event> {
         });
     }
     runs
+}
+
+/// A ledger at `path` for what the run `config_sha256` releases although its training has no noise.
+///
+/// # Errors
+/// [`SpendingError::Ledger`] if it is there already or cannot be written.
+pub fn ledger_of(
+    path: &Path,
+    config_sha256: &str,
+    entries: Vec<Entry>,
+) -> Result<(), SpendingError> {
+    let mut ledger = Ledger::create(path, config_sha256, true)?;
+    ledger.commit(0, entries)?;
+    Ok(())
 }
 
 #[cfg(test)]

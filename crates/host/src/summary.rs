@@ -8,8 +8,8 @@ use cloister_nn::Layout;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::model_file::{self, ModelFileError};
 use cloister_report::record::{
-    AggregationInfo, AttackInfo, Baseline, Best, Communication, DataInfo, HeadlineMetric, Metrics,
-    ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary,
+    AggregationInfo, AtSites, AttackInfo, Baseline, Best, Communication, DataInfo, HeadlineMetric,
+    Metrics, ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary,
 };
 use cloister_robust::AggregationConfig;
 use sha2::{Digest, Sha256};
@@ -75,6 +75,8 @@ pub struct Ending<'a> {
     pub attack: Option<AttackInfo>,
     /// What it cost in privacy.
     pub privacy: Option<PrivacyInfo>,
+    /// The final model as the clients judged it, if they were asked.
+    pub at_sites: Option<AtSites>,
 }
 
 /// The figures of a model on examples.
@@ -133,6 +135,7 @@ pub fn summary(ending: &Ending<'_>) -> Summary {
         },
         data: data_info(setting),
         baselines: ending.baselines.clone(),
+        at_sites: ending.at_sites.clone(),
         trust: trust(experiment, setting.sums, setting.place),
         aggregation: Some(aggregation(&experiment.aggregation)),
         attack: ending.attack.clone(),

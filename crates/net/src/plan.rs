@@ -104,6 +104,12 @@ pub fn read(config: &str) -> Result<(Experiment, Vec<String>), PlanError> {
             "noise from the seed is not private, and a deployment has real data; leave it out",
         );
     }
+    if experiment.statistics.is_some() {
+        return simulated(
+            "statistics",
+            "sites prepare their tables by what they agree on beforehand: no rounds find it here",
+        );
+    }
     if experiment.data.dataset.is_none() {
         return Err(PlanError::NoDataset);
     }
@@ -111,6 +117,12 @@ pub fn read(config: &str) -> Result<(Experiment, Vec<String>), PlanError> {
     if experiment.faults != Default::default() {
         notes.push("faults: left out, a deployment has its own".to_owned());
         experiment.faults = Default::default();
+    }
+    if experiment.evaluate.at_sites {
+        notes.push(
+            "evaluate.at_sites: left out, only the director judges the model here".to_owned(),
+        );
+        experiment.evaluate.at_sites = false;
     }
     if !experiment.baselines.is_empty() {
         notes.push("baselines: left out, nobody has the data of all".to_owned());

@@ -171,6 +171,9 @@ pub enum ProtocolError {
     /// Secure sums were asked for, and cannot be made.
     #[error("secure aggregation: {0}")]
     SecureAggregation(String),
+    /// Statistics were asked for, and cannot be found.
+    #[error("statistics of the owners: {0}")]
+    Survey(String),
     /// Nobody is enrolled.
     #[error("no client is enrolled")]
     NobodyEnrolled,

@@ -44,6 +44,7 @@ pub mod defence;
 pub mod guard;
 pub mod message;
 pub mod sum;
+pub mod survey;
 pub mod transcript;
 
 mod aggregation;
@@ -52,6 +53,7 @@ mod compression;
 mod config;
 mod error;
 mod learner;
+mod limbs;
 mod privacy;
 mod sampling;
 mod secure;

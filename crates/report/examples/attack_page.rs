@@ -264,6 +264,7 @@ impl Sample {
             .map(|(without, with)| without - with);
         let names = (0..self.clients).filter(|&client| self.is_malicious(client));
         Summary {
+            at_sites: None,
             name: self.name.to_owned(),
             seed: 1,
             rounds: self.rounds,

@@ -221,6 +221,7 @@ fn run(folder: &Path, name: &str, statement: Statement) -> Result<RunRecord, Rec
         writer.round(&last)?;
     }
     writer.summary(&Summary {
+        at_sites: None,
         name: name.to_owned(),
         seed: 1,
         rounds: ROUNDS,

@@ -340,6 +340,7 @@ impl Sample {
             auroc_max: auroc.then_some(self.alone + 0.09),
         };
         Summary {
+            at_sites: None,
             name: self.name.to_owned(),
             seed: self.seed,
             rounds: self.rounds,

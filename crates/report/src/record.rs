@@ -22,6 +22,7 @@
 //! finite (a diverged loss) is `NaN`, `inf` or `-inf`: a bare word in CSV, a JSON string in JSON. Both survive the round
 //! trip. Finite numbers are written with as many digits as bring back the same bits.
 
+mod at_sites;
 mod attack;
 mod error;
 mod file;
@@ -38,6 +39,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use at_sites::AtSites;
 pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
 pub use file::write_atomic;
@@ -58,6 +60,8 @@ pub mod file_name {
     pub const VERDICTS: &str = "verdicts.csv";
     /// The privacy ledger: what each noisy release cost. Nothing here writes, cuts or removes it.
     pub const LEDGER: &str = "ledger.jsonl";
+    /// What the clients found together about their tables before the training.
+    pub const STATISTICS: &str = "statistics.json";
     /// Clients x classes.
     pub const PARTITION: &str = "partition.csv";
     /// Learning curves of the baselines.
@@ -465,6 +469,9 @@ pub struct Summary {
     /// End results of the baselines, by name.
     #[serde(default)]
     pub baselines: BTreeMap<String, Baseline>,
+    /// The final model as the clients judged it on held-out examples of their own; `None` unless they were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_sites: Option<AtSites>,
     /// Who can see what: sentences.
     #[serde(default)]
     pub trust: Vec<String>,

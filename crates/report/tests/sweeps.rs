@@ -184,6 +184,7 @@ fn a_sweep_in_progress_and_one_of_one_key_have_pages() {
             folder: "x".into(),
             config: Some(config),
             summary: Some(Summary {
+                at_sites: None,
                 name: settings[0].1.to_owned(),
                 final_: Metrics {
                     accuracy: Some(accuracy),
@@ -223,6 +224,7 @@ fn many_differing_settings_fit_a_terminal() {
             folder: name.into(),
             config: Some(format!("{keys}[aggregation]\nrule = \"{name}-rule\"\n")),
             summary: Some(Summary {
+                at_sites: None,
                 name: name.to_owned(),
                 final_: Metrics {
                     accuracy: Some(accuracy),
@@ -260,6 +262,7 @@ fn runs_of_one_name_and_many_settings_go_by_their_folders() {
         folder: folder.into(),
         config: Some(format!("a = {value}\nb = {value}\nc = {value}\n")),
         summary: Some(Summary {
+            at_sites: None,
             name: "same".to_owned(),
             ..Summary::default()
         }),

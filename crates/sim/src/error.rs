@@ -36,6 +36,12 @@ pub enum SimError {
     /// The keys of secure sums cannot be drawn.
     #[error("keys of secure sums: {0}")]
     Keys(String),
+    /// The clients cannot be asked what the preparation needs.
+    #[error(transparent)]
+    Survey(#[from] cloister_data::statistics::survey::SurveyError),
+    /// The clients could not find the figures of the preparation.
+    #[error("statistics: {0}")]
+    Statistics(String),
     /// The attack cannot be made on this federation.
     #[error("attack: {0}")]
     Attack(#[from] cloister_redteam::AttackError),

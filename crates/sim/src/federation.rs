@@ -1,11 +1,13 @@
 //! What a run is made of before its first round: data, who owns which rows, and the model.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use cloister_config::Experiment;
 use cloister_data::{ClientShare, Partition, TrainTest};
 use cloister_host::{Member, Place, Setting, Spending};
 use cloister_nn::{InputShape, Model};
+use cloister_privacy::Entry;
 use cloister_protocol::{ClientId, Learner, ModelLearner, Purpose, ScratchPool, Streams};
 use cloister_protocol::{
     LearnerError, PrivacyPlan, ProtocolError, SecureSum, TrainJob, Update, most_called,
@@ -17,6 +19,7 @@ use cloister_secagg::statement::honest_members;
 use rand::seq::{SliceRandom, index};
 
 use crate::error::SimError;
+use crate::survey::{self, Survey, Surveyed};
 
 /// An experiment with its data in memory, dealt to its clients, and its model built.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Federation {
     pub privacy: Option<PrivacyPlan>,
     /// The numbers of a round's secure sum, if the server sees sums only; under Poisson sampling, if all clients are called.
     pub sums: Option<Params>,
+    /// What the clients found together before the training, with what that costs on the ledger.
+    pub(crate) surveyed: Option<(Surveyed, Vec<Entry>)>,
     pub(crate) streams: Streams,
     pub(crate) pool: ScratchPool,
 }
@@ -45,8 +50,40 @@ impl Federation {
     /// # Errors
     /// [`SimError`] if the data cannot be read or dealt, or the model does not fit it.
     pub fn load(experiment: &Experiment) -> Result<Self, SimError> {
-        let data = cloister_data::load(&experiment.data, experiment.seed)?;
-        Self::prepare(experiment, Arc::new(data))
+        Self::load_again(experiment, None)
+    }
+
+    /// As [`Self::load`], for the run in `folder` that is to go on: its clients are not asked again for what they found.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and if what they found cannot be read.
+    pub fn load_again(experiment: &Experiment, folder: Option<&Path>) -> Result<Self, SimError> {
+        let Some(config) = &experiment.statistics else {
+            let data = cloister_data::load(&experiment.data, experiment.seed)?;
+            return Self::prepare(experiment, Arc::new(data));
+        };
+        let raw = cloister_data::open(&experiment.data, experiment.seed)?;
+        let partition = survey::partition(experiment, &raw)?;
+        let question = Survey::question(&raw)?;
+        let survey = Survey::new(experiment, config, &question, &raw, &partition)?;
+        let found = match folder.map(Surveyed::read) {
+            Some(found) => found?,
+            None => None,
+        };
+        let surveyed = match found {
+            Some(found) => found,
+            None => survey.hold(std::thread::available_parallelism().map_or(1, Into::into))?,
+        };
+        let data = survey.prepared(&surveyed)?;
+        let entries = surveyed.entries(&survey.plan);
+        let mut federation = Self::prepare(experiment, Arc::new(data))?;
+        federation.surveyed = Some((surveyed, entries));
+        Ok(federation)
+    }
+
+    /// What the clients found together before the training, if they were asked.
+    pub fn surveyed(&self) -> Option<&Surveyed> {
+        self.surveyed.as_ref().map(|(surveyed, _)| surveyed)
     }
 
     /// Prepares `experiment` over data that is in memory already.
@@ -112,6 +149,7 @@ impl Federation {
             model,
             privacy,
             sums,
+            surveyed: None,
             streams,
             pool: ScratchPool::default(),
         })

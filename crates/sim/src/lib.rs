@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod at_sites;
 mod attackers;
 mod baselines;
 mod checkpoint;
@@ -42,10 +43,12 @@ mod error;
 mod event;
 mod faults;
 mod federation;
+mod inquiry;
 mod ordered;
 mod results;
 mod run;
 mod secure;
+mod survey;
 mod sweep;
 mod unattacked;
 
@@ -53,5 +56,6 @@ pub use error::SimError;
 pub use event::{Prepared, SimEvent};
 pub use federation::{Federation, planned_sums};
 pub use run::{Options, Outcome, run};
+pub use survey::{Surveyed, find_statistics};
 pub use sweep::{SweepOutcome, run_sweep};
 pub use unattacked::UnattackedRun;

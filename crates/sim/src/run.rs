@@ -24,6 +24,7 @@ use cloister_report::record::{
     write_atomic,
 };
 
+use crate::at_sites;
 use crate::attackers::Attackers;
 use crate::baselines;
 use crate::checkpoint;
@@ -143,7 +144,10 @@ impl<'a> Run<'a> {
         let config = experiment.resolved_toml()?;
         let config_sha256 = experiment.sha256()?;
         let layout = LayoutDigest::of(federation.model.layout());
-        let keys = Keys::draw(federation, &config_sha256)?;
+        let keys = {
+            let clients = federation.clients() as u32;
+            Keys::draw(experiment, clients, federation.streams, &config_sha256)?
+        };
         let settings = ServerSettings {
             federation: experiment.federation.clone(),
             train: experiment.train.clone(),
@@ -218,6 +222,7 @@ impl<'a> Run<'a> {
             Some(checkpoint) => run.restore(checkpoint)?,
             None => {
                 run.write_partition()?;
+                run.write_statistics()?;
                 run.checkpoint()?;
             }
         }
@@ -237,6 +242,25 @@ impl<'a> Run<'a> {
         Ok(self
             .writer
             .partition(&names, data.train.classes(), &counts)?)
+    }
+
+    /// Keeps what the clients found together before the training; what they released is on the ledger before it is on the disk.
+    fn write_statistics(&mut self) -> Result<(), SimError> {
+        let Some((surveyed, entries)) = &self.federation.surveyed else {
+            return Ok(());
+        };
+        if !entries.is_empty() {
+            match &mut self.privacy {
+                Some(privacy) => privacy.commit_statistics(entries.clone())?,
+                None => cloister_host::ledger_of(
+                    &self.options.folder.join(file_name::LEDGER),
+                    &self.config_sha256,
+                    entries.clone(),
+                )?,
+            }
+        }
+        surveyed.write(&self.options.folder)?;
+        Ok(self.writer.event(&surveyed.event())?)
     }
 
     fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<(), SimError> {
@@ -533,7 +557,12 @@ impl<'a> Run<'a> {
             let final_ = cloister_host::metrics(&evaluation);
             attackers.info(self.federation, &self.rows, &final_, metric, figures)
         });
+        let at_sites = match self.federation.experiment.evaluate.at_sites {
+            true => Some(at_sites::judge(self.federation, &global, threads)?),
+            false => None,
+        };
         let summary = cloister_host::summary(&Ending {
+            at_sites,
             setting: &setting,
             rows: &self.rows,
             evaluation: Some(&evaluation),

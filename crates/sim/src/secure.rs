@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cloister_config::Experiment;
 use cloister_host::seeded;
 use cloister_protocol::{Client, ClientId, Purpose, SecurePlan, Streams, roster_name};
 use cloister_secagg::message::{Kind, peek};
@@ -11,7 +12,6 @@ use rand::Rng;
 use zeroize::Zeroizing;
 
 use crate::error::SimError;
-use crate::federation::Federation;
 
 /// What a run with secure sums has fixed before its first round.
 #[derive(Debug)]
@@ -33,21 +33,21 @@ enum Origin {
 }
 
 impl Keys {
-    /// Draws the keys of a run; `None` if it has no secure sums.
+    /// Draws the keys of a run with so many clients; `None` if it has no secure sums.
     pub(crate) fn draw(
-        federation: &Federation,
+        experiment: &Experiment,
+        clients: u32,
+        streams: Streams,
         config_sha256: &str,
     ) -> Result<Option<Self>, SimError> {
-        let experiment = &federation.experiment;
         let Some(config) = &experiment.secure_aggregation else {
             return Ok(None);
         };
         let origin = match seeded(experiment) {
-            true => Origin::Seed(federation.streams),
+            true => Origin::Seed(streams),
             false => Origin::System,
         };
         let mode = Mode::from(config.mode);
-        let clients = federation.clients() as u32;
         let identity = |place| {
             let mut secret = Zeroizing::new([0; 32]);
             // Round 0 is before the first.

@@ -219,7 +219,11 @@ fn run_cell(
             })?;
         }
     }
-    let federation = Federation::prepare(&cell.experiment, data.load(&cell.experiment)?)?;
+    // What clients find out together is theirs, and their number's, and shared with no other run.
+    let federation = match &cell.experiment.statistics {
+        Some(_) => Federation::load_again(&cell.experiment, resume.then_some(&*folder))?,
+        None => Federation::prepare(&cell.experiment, data.load(&cell.experiment)?)?,
+    };
     let options = Options {
         folder,
         threads,

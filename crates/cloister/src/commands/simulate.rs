@@ -65,7 +65,8 @@ pub(crate) fn default_folder(experiment: &Experiment) -> PathBuf {
 }
 
 fn single(experiment: &Experiment, options: &Options, mode: Mode) -> Result<()> {
-    let federation = Federation::load(experiment)?;
+    let known = options.resume.then_some(&*options.folder);
+    let federation = Federation::load_again(experiment, known)?;
     let binary = federation.data.train.classes().len() == 2;
     let mut progress = Progress::new(mode, Arc::clone(&options.stop)).binary(binary);
     let outcome = cloister_sim::run(&federation, options, &mut |event| progress.show(event));

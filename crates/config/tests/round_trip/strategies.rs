@@ -8,6 +8,7 @@ use cloister_nn::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling
 use cloister_privacy::{AdaptiveClipConfig, Correlation, Mechanism, NoiseOrigin, PrivacyConfig};
 use cloister_protocol::defence::DefenceConfig;
 use cloister_protocol::guard::{GuardConfig, GuardMode};
+use cloister_protocol::survey::StatisticsConfig;
 use cloister_protocol::transcript::RecordConfig;
 use cloister_protocol::{
     Coding, CommunicationConfig, FederationConfig, LocalOptimizer, Sampling, ServerConfig,
@@ -455,6 +456,21 @@ fn aggregation() -> impl Strategy<Value = AggregationConfig> {
     )
 }
 
+fn statistics() -> impl Strategy<Value = StatisticsConfig> {
+    let noisy = (0.1..100.0, -1e3..0.0, 0.5..1e3).prop_map(|(noise, low, high)| StatisticsConfig {
+        noise_multiplier: Some(noise),
+        bounds: [("age".to_owned(), [low, high])].into(),
+        known: [("sex".to_owned(), vec!["f".to_owned(), "m".to_owned()])].into(),
+        ..StatisticsConfig::default()
+    });
+    let exact =
+        (1_u32..=StatisticsConfig::MOST_CATEGORIES).prop_map(|categories| StatisticsConfig {
+            categories,
+            ..StatisticsConfig::default()
+        });
+    prop_oneof![exact, noisy]
+}
+
 /// Malicious clients by fraction: a number could exceed that of the clients.
 fn attack() -> impl Strategy<Value = AttackConfig> {
     let choices = (
@@ -628,10 +644,10 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
             (option::of(record()), option::of(defence())),
             select(vec![GuardMode::Refuse, GuardMode::Warn, GuardMode::Off]),
         ),
-        (1u32..=u32::MAX, any::<bool>()),
+        (1u32..=u32::MAX, any::<bool>(), any::<bool>()),
     );
     let tables = (
-        data(),
+        (data(), option::of(statistics())),
         federation(),
         model(),
         train(),
@@ -651,13 +667,14 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 (secure_aggregation, communication, (record, defence), guard),
                 evaluate,
             ),
-            (data, federation, model, train, server, faults, sweep),
+            ((data, statistics), federation, model, train, server, faults, sweep),
         )| {
             let mut experiment = Experiment {
                 name,
                 seed,
                 baselines,
                 data,
+                statistics,
                 federation,
                 model,
                 train,
@@ -674,9 +691,14 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 evaluate: Evaluate {
                     every: evaluate.0,
                     clients: evaluate.1,
+                    at_sites: evaluate.2,
                 },
                 sweep,
             };
+            // Rows are hidden where rows are what is promised for.
+            if experiment.check().is_err() {
+                experiment.statistics = None;
+            }
             // Not every defence goes with every mechanism.
             if experiment.check().is_err() {
                 experiment.defence = None;

@@ -48,6 +48,14 @@ pub const MOST_ROWS: u64 = 1 << 28;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SurveyError {
+    /// A setting that the question does not fit.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The key of the config.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A number that is too large.
     #[error("column '{column}': {value} is beyond 2^64")]
     Magnitude {
@@ -532,7 +540,7 @@ impl Survey {
                 for (bin, count) in bins.iter().enumerate() {
                     let count = counted(Pass::Refine, *count)?;
                     if at.is_none() {
-                        match *below + count > wanted {
+                        match below.saturating_add(count) > wanted {
                             true => at = Some(bin as u64),
                             false => *below += count,
                         }

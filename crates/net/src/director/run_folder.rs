@@ -189,6 +189,7 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         None => None,
     };
     let summary = cloister_host::summary(&Ending {
+        at_sites: None,
         setting: &setting,
         rows: &hosted.rows,
         evaluation: evaluation.as_ref(),
