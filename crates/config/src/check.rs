@@ -74,6 +74,12 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     checks.data(&experiment.data);
     if let Some(statistics) = &experiment.statistics {
         checks.statistics(statistics, experiment.privacy.as_ref());
+        if experiment.data.prepare.pipeline.is_some() {
+            checks.refuse(
+                "data.prepare.pipeline",
+                "is fitted already: [statistics] would find figures that nothing uses",
+            );
+        }
     }
     checks.federation(&experiment.federation);
     checks.model(&experiment.model);

@@ -123,6 +123,13 @@ impl DataConfig {
         }
     }
 
+    /// The files and folders that are read, to be changed (a folder put before them, say).
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let data = [&mut self.path, &mut self.test_path];
+        let data = data.into_iter().flatten().flat_map(Paths::iter_mut);
+        data.chain(&mut self.prepare.pipeline)
+    }
+
     /// Refuses values that cannot be meant, before any file is touched.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The table `[data.prepare]` of an experiment.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ use crate::config::{ColumnRef, Scaling};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrepareConfig {
+    /// The file of a pipeline that was fitted before (`pipeline.json`), to be applied in place of one that is fitted here: so that
+    /// sites prepare alike. The other keys must be those that it was fitted with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PathBuf>,
     /// Training rows that repeat another of the same owner, with the same class.
     #[serde(skip_serializing_if = "is_default")]
     pub duplicates: Repeated,

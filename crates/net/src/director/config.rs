@@ -97,10 +97,8 @@ impl DirectorConfig {
             if test.dataset.is_none() {
                 test.dataset = Some(name.clone());
             }
-            for paths in [&mut test.path, &mut test.test_path].into_iter().flatten() {
-                for path in paths.iter_mut() {
-                    *path = dir.join(&*path);
-                }
+            for path in test.files_mut() {
+                *path = dir.join(&*path);
             }
         }
         Ok(config)

@@ -189,10 +189,8 @@ impl EnvoyConfig {
             if data.dataset.is_none() {
                 data.dataset = Some(name.clone());
             }
-            for paths in [&mut data.path, &mut data.test_path].into_iter().flatten() {
-                for path in paths.iter_mut() {
-                    *path = dir.join(&*path);
-                }
+            for path in data.files_mut() {
+                *path = dir.join(&*path);
             }
         }
     }
