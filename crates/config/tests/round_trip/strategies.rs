@@ -166,7 +166,7 @@ fn prepare() -> impl Strategy<Value = PrepareConfig> {
          augment = { flip = true, rotate = 10.0, shift = 0.1 }",
         "[images.hog]\ncell = 4\nblock = 2\nbins = 6",
     ];
-    let parsed = texts.map(|text| toml::from_str(text).unwrap());
+    let parsed = texts.map(|text| toml::from_str(text).expect("a good table"));
     select(parsed.to_vec())
 }
 
