@@ -206,7 +206,8 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// What a file or folder holds: format, shape, classes, columns, duplicates
+    /// What a file or folder holds, and what to look at before training on it: types, ranges and classes, what columns give
+    /// away, in what owners differ, duplicates
     Inspect {
         /// A file or folder, or the name of a set inside this binary
         #[arg(value_name = "PATH")]
@@ -214,6 +215,9 @@ pub(crate) enum DataCommand {
         /// Set how it is read, as in label=41 or missing='["?"]'; may be given several times
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+        /// Read a large table into memory too, for exact figures
+        #[arg(long)]
+        exact: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

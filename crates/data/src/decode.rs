@@ -8,13 +8,17 @@ mod cifar;
 mod idx;
 mod npy;
 mod npz;
+mod number;
 mod picture;
+mod records;
 mod table;
 
 pub use cifar::{CIFAR_PIXELS, CIFAR_RECORD, cifar10};
 pub use idx::{IdxHeader, idx};
 pub use npy::{NpyArray, NpyFloats, NpyValues, npy, npy_bytes, npy_floats};
 pub use npz::npz;
+pub(crate) use number::number;
 pub use picture::{PictureSize, picture, picture_size};
-pub(crate) use table::number;
+pub use records::{Batch, Records};
+pub(crate) use table::has_header;
 pub use table::{Dialect, Grid, table};

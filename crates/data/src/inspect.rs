@@ -1,20 +1,33 @@
 //! What files hold, before anything is done to it: for `cloister data inspect`.
 
-use std::collections::BTreeSet;
+mod cell;
+mod column;
+mod differences;
+mod findings;
+mod owners;
+mod predicts;
+mod profile;
+mod rows;
+mod streamed;
+mod view;
 
 use serde::Serialize;
 
-use crate::classes::{ClassMap, canonical};
+pub use self::column::{ColumnKind, ColumnRole, ColumnSummary, ColumnType};
+pub use self::differences::{Measure, SiteDifference};
+pub use self::findings::{Finding, Rule};
+
+use self::profile::{Keep, Profile};
+use self::view::View;
+use crate::classes::ClassMap;
 use crate::config::DataConfig;
 use crate::dataset::{ExampleShape, Sites};
-use crate::decode::number;
 use crate::duplicates::{Index, Rows};
-use crate::encode::{is_categorical, is_missing};
 use crate::error::DataError;
 use crate::images::{ImageSet, Images};
-use crate::moments::ColumnMoments;
+use crate::read;
 use crate::sites;
-use crate::source::{Content, display_name, read_source};
+use crate::source::{Content, Format, display_name, read_source, tables_of};
 use crate::tables::{Plan, TablePart, TableSet};
 
 /// What [`inspect`] finds.
@@ -36,8 +49,14 @@ pub struct Inspection {
     pub classes: Vec<ClassSummary>,
     /// The columns of a table, over the training part; empty for images.
     pub columns: Vec<ColumnSummary>,
+    /// Columns to look at before training, the gravest first.
+    pub findings: Vec<Finding>,
+    /// In what the owners' rows differ, the notable ones first.
+    pub differences: Vec<SiteDifference>,
     /// Smallest and largest value of images as stored, over the training part.
     pub values: Option<(f32, f32)>,
+    /// Whether the files were read in one pass and never as a whole: see the notes for what is then not exact.
+    pub streamed: bool,
     /// What was taken for granted or passed over, as sentences.
     pub notes: Vec<String>,
 }
@@ -49,6 +68,8 @@ pub struct PartSummary {
     pub rows: usize,
     /// Rows whose features equal those of an earlier row.
     pub repeated: usize,
+    /// Standard error of `repeated` in rows; 0 where it is exact.
+    pub repeated_error: f64,
     /// Owners and their rows, if the data names them.
     pub sites: Vec<SiteSummary>,
 }
@@ -73,51 +94,6 @@ pub struct ClassSummary {
     pub test: usize,
 }
 
-/// What a column is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ColumnRole {
-    /// An input of the model.
-    Feature,
-    /// The class.
-    Label,
-    /// The owner of the row.
-    Site,
-    /// Left out by `data.drop`.
-    Dropped,
-}
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ColumnKind {
-    /// Numbers.
-    Number,
-    /// Codes: texts, or numbers that the config declares as codes.
-    Codes,
-}
-
-/// One column of a table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ColumnSummary {
-    /// Position, from 0.
-    pub index: usize,
-    /// Name, if there is a header.
-    pub name: Option<String>,
-    /// What it is used for.
-    pub role: ColumnRole,
-    /// What it holds.
-    pub kind: ColumnKind,
-    /// Missing cells.
-    pub missing: u64,
-    /// Different codes, missing ones not counted; none for numbers.
-    pub codes: Option<usize>,
-    /// Count, mean and range of the numbers; none for codes.
-    pub numbers: Option<ColumnMoments>,
-    /// Cells among the numbers that are neither numbers nor missing: loading would refuse the first of them.
-    pub strays: usize,
-}
-
 /// Reads what `config` names, and describes it without choosing, scaling or coding anything.
 ///
 /// # Errors
@@ -133,8 +109,52 @@ pub struct ColumnSummary {
 /// # Ok::<(), cloister_data::DataError>(())
 /// ```
 pub fn inspect(config: &DataConfig) -> Result<Inspection, DataError> {
+    inspect_with(config, &InspectOptions::default())
+}
+
+/// How [`inspect_with`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InspectOptions {
+    /// Tables whose files have more bytes are read in one pass, in memory that does not grow with them. Compressed bytes
+    /// count eight times.
+    pub stream_from: u64,
+    /// Threads that such tables are read with; the figures do not depend on it.
+    pub threads: usize,
+}
+
+impl Default for InspectOptions {
+    /// One pass from 64 MiB on, one thread.
+    fn default() -> Self {
+        Self {
+            stream_from: 64 << 20,
+            threads: 1,
+        }
+    }
+}
+
+/// [`inspect`], which reads large tables in one pass where the options say so.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(
+    config: &DataConfig,
+    options: &InspectOptions,
+) -> Result<Inspection, DataError> {
     config.check()?;
     let name = display_name(config);
+    if let Some(paths) = tables_of(config)? {
+        let mut bytes = 0;
+        for path in paths.all() {
+            bytes += read::unpacked(path)?;
+        }
+        if bytes > options.stream_from {
+            let mut inspection = streamed::inspect(&paths, config, options.threads.max(1))?;
+            inspection.name = name;
+            inspection.format = Format::Table.words().to_owned();
+            inspection.notes.splice(0..0, paths.notes);
+            return Ok(inspection);
+        }
+    }
     let (source, config) = read_source(config)?;
     let mut inspection = match &source.content {
         Content::Images(images) => of_images(images, &config)?,
@@ -160,6 +180,7 @@ fn parts<R: Rows>(
         let summary = PartSummary {
             rows,
             repeated: index.repeated(source),
+            repeated_error: 0.0,
             sites: sites.map(site_summaries).unwrap_or_default(),
         };
         (index, summary)
@@ -217,7 +238,10 @@ fn of_images(set: &ImageSet, config: &DataConfig) -> Result<Inspection, DataErro
         overlap,
         classes: class_summaries(&map, &labels, test_labels.as_deref()),
         columns: Vec::new(),
+        findings: Vec::new(),
+        differences: Vec::new(),
         values: Some(set.train.range()),
+        streamed: false,
         notes: Vec::new(),
     })
 }
@@ -234,7 +258,19 @@ fn of_tables(set: &TableSet, config: &DataConfig) -> Result<Inspection, DataErro
             .as_ref()
             .map(|rows| (rows, rows.0.rows(), labelled.test_sites.as_ref())),
     );
-    let columns = set.train.first().grid.columns();
+    let (columns, mut found) = columns(config, &plan, &set.train);
+    let view = View {
+        part: &set.train,
+        labels: &labelled.train,
+        classes: labelled.map.names(),
+        sites: labelled.train_sites.as_ref(),
+        columns: &columns,
+        signs: &config.missing,
+    };
+    found.extend(predicts::findings(&view));
+    found.extend(owners::findings(&view));
+    found.sort_by_key(|finding| (finding.rule, finding.column));
+    let differences = differences::differences(&view);
     Ok(Inspection {
         name: String::new(),
         format: String::new(),
@@ -243,60 +279,53 @@ fn of_tables(set: &TableSet, config: &DataConfig) -> Result<Inspection, DataErro
         test,
         overlap,
         classes: class_summaries(&labelled.map, &labelled.train, labelled.test.as_deref()),
-        columns: (0..columns)
-            .map(|column| column_summary(config, &plan, &set.train, column))
-            .collect(),
+        columns,
+        findings: found,
+        differences,
         values: None,
+        streamed: false,
         notes: plan.notes,
     })
 }
 
-fn column_summary(
+/// The columns over all rows of a part, and what their own figures say.
+fn columns(
     config: &DataConfig,
     plan: &Plan,
     part: &TablePart,
-    column: usize,
-) -> ColumnSummary {
-    let rows = all_rows(part.rows());
-    let cells = rows.iter().map(|&row| part.row(row).cell(column));
-    let codes = column == plan.label
-        || plan.site == Some(column)
-        || is_categorical(config, plan, column, part, &rows);
-    let zero_is_missing = plan.zero_is_missing.contains(&column);
-    let mut moments = ColumnMoments::default();
-    let mut distinct = BTreeSet::new();
-    let mut strays = 0;
-    for cell in cells {
-        let value = number(cell).filter(|&value| !(zero_is_missing && value == 0.0));
-        if is_missing(config, cell) || (value.is_none() && number(cell).is_some()) {
-            moments.observe(None);
-        } else if codes {
-            distinct.insert(canonical(cell));
-        } else if value.is_some() {
-            moments.observe(value);
-        } else {
-            strays += 1;
+) -> (Vec<ColumnSummary>, Vec<Finding>) {
+    let mut found = Vec::new();
+    let header = part.first().grid.header();
+    let columns = (0..part.first().grid.columns()).map(|column| {
+        let zero_is_missing = plan.zero_is_missing.contains(&column);
+        let mut profile = Profile::new(Keep::All, config.missing.len(), zero_is_missing);
+        for row in 0..part.rows() as u32 {
+            profile.observe(part.row(row).cell(column), &config.missing);
         }
-    }
+        profile.settle();
+        let name = header.and_then(|names| names.get(column)).cloned();
+        let summary = described(config, plan, column, name, &profile);
+        found.extend(findings::of_column(&summary, &profile));
+        summary
+    });
+    (columns.collect(), found)
+}
+
+fn described(
+    config: &DataConfig,
+    plan: &Plan,
+    column: usize,
+    name: Option<String>,
+    profile: &Profile,
+) -> ColumnSummary {
     let role = match column {
         _ if column == plan.label => ColumnRole::Label,
         _ if plan.site == Some(column) => ColumnRole::Site,
         _ if plan.features.contains(&column) => ColumnRole::Feature,
         _ => ColumnRole::Dropped,
     };
-    let header = part.first().grid.header();
-    ColumnSummary {
-        index: column,
-        name: header.and_then(|names| names.get(column)).cloned(),
-        role,
-        kind: if codes {
-            ColumnKind::Codes
-        } else {
-            ColumnKind::Number
-        },
-        missing: moments.missing(),
-        codes: codes.then_some(distinct.len()),
-        numbers: (!codes).then_some(moments),
-        strays,
-    }
+    let codes = matches!(role, ColumnRole::Label | ColumnRole::Site)
+        || plan.categorical.contains(&column)
+        || column::read_as_codes(profile);
+    column::summary(column, name, role, codes, profile, &config.missing)
 }

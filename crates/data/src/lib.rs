@@ -80,6 +80,7 @@ mod read;
 mod recognise;
 mod select;
 mod sites;
+pub mod sketch;
 mod source;
 pub mod statistics;
 mod tables;
@@ -89,8 +90,8 @@ pub use config::{ClassRule, ColumnRef, DataConfig, Normalise, Paths, Scaling};
 pub use dataset::{Column, Dataset, ExampleShape, Sites, TrainTest};
 pub use error::{DataError, PartitionError, Place};
 pub use inspect::{
-    ClassSummary, ColumnKind, ColumnRole, ColumnSummary, Inspection, PartSummary, SiteSummary,
-    inspect,
+    ClassSummary, ColumnKind, ColumnRole, ColumnSummary, ColumnType, Finding, InspectOptions,
+    Inspection, Measure, PartSummary, Rule, SiteDifference, SiteSummary, inspect, inspect_with,
 };
 pub use load::{load, open};
 pub use moments::ColumnMoments;

@@ -45,6 +45,33 @@ impl ColumnMoments {
         });
     }
 
+    /// Takes many values in, which must be finite: the mean first, then the distances from it.
+    pub(crate) fn observe_all(&mut self, values: &[f64]) {
+        let Some((&first, _)) = values.split_first() else {
+            return;
+        };
+        let count = values.len() as f64;
+        // About the first value, so that nothing overflows or cancels far from zero, and a constant stays exact.
+        let mean = first
+            + values
+                .iter()
+                .map(|value| (value - first) / count)
+                .sum::<f64>();
+        let range = values.iter().fold((first, first), |(low, high), &value| {
+            (low.min(value), high.max(value))
+        });
+        self.merge(&Self {
+            count: values.len() as u64,
+            missing: 0,
+            mean,
+            spread: values
+                .iter()
+                .map(|value| (value - mean) * (value - mean))
+                .sum(),
+            range: Some(range),
+        });
+    }
+
     /// Takes in what another owner observed.
     pub fn merge(&mut self, other: &Self) {
         self.missing += other.missing;

@@ -96,6 +96,72 @@ pub(crate) fn content(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DataError>
     gunzip(&name, bytes, max_bytes)
 }
 
+/// About how many bytes a file has once decompressed: eight times its size if it is gzip.
+pub(crate) fn unpacked(path: &Path) -> Result<u64, DataError> {
+    let mut file = File::open(path).map_err(|error| read_error(path, error))?;
+    let size = file
+        .metadata()
+        .map_err(|error| read_error(path, error))?
+        .len();
+    let mut head = Vec::new();
+    file.by_ref()
+        .take(2)
+        .read_to_end(&mut head)
+        .map_err(|error| read_error(path, error))?;
+    Ok(if is_gzip(&head) {
+        size.saturating_mul(8)
+    } else {
+        size
+    })
+}
+
+/// The decompressed content of a file, to be read bit by bit. It may be larger than the memory; compressed content still
+/// ends at 200 times its size.
+pub(crate) fn stream(path: &Path) -> Result<Box<dyn Read + Send>, DataError> {
+    let mut file = File::open(path).map_err(|error| read_error(path, error))?;
+    let size = file
+        .metadata()
+        .map_err(|error| read_error(path, error))?
+        .len();
+    let mut head = [0; 2];
+    let mut known = 0;
+    while known < head.len() {
+        match file
+            .read(&mut head[known..])
+            .map_err(|error| read_error(path, error))?
+        {
+            0 => break,
+            more => known += more,
+        }
+    }
+    let whole = io::Cursor::new(head).take(known as u64).chain(file);
+    match is_gzip(&head[..known]) {
+        false => Ok(Box::new(whole)),
+        true => Ok(Box::new(Capped {
+            content: MultiGzDecoder::new(io::BufReader::with_capacity(1 << 20, whole)),
+            left: decompressed_cap(size, u64::MAX),
+        })),
+    }
+}
+
+/// A reader that fails once more than it may was read.
+struct Capped<R> {
+    content: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            io::Error::other(format!(
+                "it decompresses to more than {MAX_RATIO} times its size: this looks like a decompression bomb"
+            ))
+        })?;
+        Ok(count)
+    }
+}
+
 /// The first bytes of a file's decompressed content.
 ///
 /// A gzip stream with damage further on gives what comes before it: the damage is named when the file is read.

@@ -331,27 +331,46 @@ fn read_files(
     }
 }
 
-/// Tables: one file is one owner where there are several.
-fn tables(
-    files: &[PathBuf],
-    owner: Option<&str>,
-    config: &DataConfig,
-) -> Result<Pieces, DataError> {
-    let dialect = Dialect {
+/// A file of a table, and the owner that all its rows have.
+#[derive(Clone, Debug)]
+pub(crate) struct TablePath {
+    pub(crate) path: PathBuf,
+    pub(crate) owner: Option<String>,
+}
+
+/// The files of a table, not read yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TablePaths {
+    pub(crate) train: Vec<TablePath>,
+    pub(crate) test: Vec<TablePath>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl TablePaths {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Path> {
+        self.train
+            .iter()
+            .chain(&self.test)
+            .map(|file| file.path.as_path())
+    }
+}
+
+/// How tables are declared to be written.
+pub(crate) fn dialect(config: &DataConfig) -> Dialect {
+    Dialect {
         header: config.header,
         // A character that is not ASCII was refused by `DataConfig::check`.
         delimiter: config.delimiter.and_then(|c| u8::try_from(c).ok()),
         missing: config.missing.clone(),
-    };
-    let mut pieces = Pieces {
-        format: Format::Table,
-        train: Vec::new(),
-        test: Vec::new(),
-        notes: Vec::new(),
-    };
+    }
+}
+
+/// The parts and owners of table files: one file is one owner where there are several of a part.
+fn table_paths(files: &[PathBuf], owner: Option<&str>) -> TablePaths {
+    let mut paths = TablePaths::default();
     for (role, into) in [
-        (Role::Train, &mut pieces.train),
-        (Role::Test, &mut pieces.test),
+        (Role::Train, &mut paths.train),
+        (Role::Test, &mut paths.test),
     ] {
         let of_role: Vec<&Path> = files
             .iter()
@@ -363,20 +382,105 @@ fn tables(
         } else {
             Vec::new()
         };
-        for (index, path) in of_role.iter().enumerate() {
-            let file = path.display().to_string();
-            let content = read::content(path, config.max_bytes)?;
-            let grid = table(&file, &content, &dialect)?;
-            into.push(Piece::Table(TableFile {
-                file,
+        into.extend(of_role.iter().enumerate().map(|(index, path)| {
+            TablePath {
+                path: path.to_path_buf(),
                 owner: owner
                     .or(owners.get(index).map(String::as_str))
                     .map(str::to_owned),
+            }
+        }));
+    }
+    note_validation(files, &mut paths.notes);
+    paths
+}
+
+/// The files that `config` names, if all of them are tables and no folder has folders for its parts.
+pub(crate) fn tables_of(config: &DataConfig) -> Result<Option<TablePaths>, DataError> {
+    let Some(path) = &config.path else {
+        return Ok(None);
+    };
+    let Some(mut all) = tables_at(path)? else {
+        return Ok(None);
+    };
+    if let Some(test_path) = &config.test_path {
+        let Some(test) = tables_at(test_path)? else {
+            return Ok(None);
+        };
+        all.test = if test.test.is_empty() {
+            test.train
+        } else {
+            test.test
+        };
+        all.notes.extend(test.notes);
+    }
+    if all.train.is_empty() {
+        all.train = std::mem::take(&mut all.test);
+    }
+    Ok(Some(all))
+}
+
+fn tables_at(paths: &Paths) -> Result<Option<TablePaths>, DataError> {
+    let list: Vec<&Path> = paths.iter().collect();
+    let owners = match paths {
+        Paths::One(_) => Vec::new(),
+        Paths::Many(_) => owner_names(&list),
+    };
+    let mut all = TablePaths::default();
+    for (at, path) in list.iter().enumerate() {
+        let owner = owners.get(at).map(String::as_str);
+        let meta = std::fs::metadata(path).map_err(|error| read::read_error(path, error))?;
+        let files = if meta.is_dir() {
+            let found = look_into(path)?;
+            match found.kind {
+                Some(Kind::Text { .. }) if found.folders.is_empty() && found.other.is_empty() => {
+                    found.files
+                }
+                _ => return Ok(None),
+            }
+        } else if meta.is_file() && matches!(kind(path)?, Kind::Text { .. }) {
+            vec![path.to_path_buf()]
+        } else {
+            return Ok(None);
+        };
+        let more = table_paths(&files, owner);
+        all.train.extend(more.train);
+        all.test.extend(more.test);
+        all.notes.extend(more.notes);
+    }
+    Ok(Some(all))
+}
+
+/// Tables: one file is one owner where there are several.
+fn tables(
+    files: &[PathBuf],
+    owner: Option<&str>,
+    config: &DataConfig,
+) -> Result<Pieces, DataError> {
+    let dialect = dialect(config);
+    let paths = table_paths(files, owner);
+    let mut pieces = Pieces {
+        format: Format::Table,
+        train: Vec::new(),
+        test: Vec::new(),
+        notes: Vec::new(),
+    };
+    for (paths, into) in [
+        (paths.train, &mut pieces.train),
+        (paths.test, &mut pieces.test),
+    ] {
+        for path in paths {
+            let file = path.path.display().to_string();
+            let content = read::content(&path.path, config.max_bytes)?;
+            let grid = table(&file, &content, &dialect)?;
+            into.push(Piece::Table(TableFile {
+                file,
+                owner: path.owner,
                 grid,
             }));
         }
     }
-    note_validation(files, &mut pieces.notes);
+    pieces.notes.extend(paths.notes);
     Ok(pieces)
 }
 

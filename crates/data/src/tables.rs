@@ -171,7 +171,7 @@ impl Rows for (&TablePart, &[usize]) {
     }
 }
 
-fn same_columns(first: &TableFile, other: &TableFile) -> Result<(), DataError> {
+pub(crate) fn same_columns(first: &TableFile, other: &TableFile) -> Result<(), DataError> {
     let (columns, expected) = (other.grid.columns(), first.grid.columns());
     let fault = |reason| Err(DataError::malformed(&other.file, Place::File, reason));
     if columns != expected {

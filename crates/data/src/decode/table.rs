@@ -1,11 +1,9 @@
 //! CSV and its relatives: a rectangle of text cells.
 
-use csv::{ReaderBuilder, StringRecord};
-
+use super::number::number;
+use super::records::{Batch, Records};
 use crate::error::{DataError, Place};
 
-/// Most columns of a table.
-const MAX_COLUMNS: usize = 65_536;
 /// Rows looked at to tell a header from data.
 const HEADER_ROWS: usize = 100;
 
@@ -83,10 +81,24 @@ impl Grid {
             .collect()
     }
 
-    fn push(&mut self, file: &str, line: u64, record: &StringRecord) -> Result<(), DataError> {
+    /// No rows yet of a table with this many columns.
+    pub(crate) fn empty(header: Option<Vec<String>>, columns: usize) -> Self {
+        Self {
+            header,
+            columns,
+            text: String::new(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Takes in a row of a batch, which must have as many columns.
+    pub(crate) fn push(&mut self, file: &str, batch: &Batch, row: usize) -> Result<(), DataError> {
         let start = self.text.len();
-        for cell in record {
-            self.text.push_str(cell.trim());
+        let line = batch.line(row);
+        for column in 0..self.columns {
+            self.text.push_str(batch.cell(row, column));
             let end = u32::try_from(self.text.len() - start).map_err(|_| {
                 DataError::malformed(file, Place::Line(line), "a row of more than 4 GiB")
             })?;
@@ -97,8 +109,28 @@ impl Grid {
         Ok(())
     }
 
+    /// Bytes of all cells.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + 4 * self.ends.len()
+    }
+
+    /// The rows that `keep` says, and no others.
+    pub(crate) fn retain(&mut self, keep: &[bool]) {
+        let mut kept = Self::empty(self.header.take(), self.columns);
+        for row in (0..self.rows()).filter(|&row| keep[row]) {
+            let ends = &self.ends[row * self.columns..][..self.columns];
+            let from = self.starts[row];
+            let bytes = ends.last().copied().unwrap_or(0) as usize;
+            kept.starts.push(kept.text.len());
+            kept.text.push_str(&self.text[from..from + bytes]);
+            kept.ends.extend(ends);
+            kept.lines.push(self.lines[row]);
+        }
+        *self = kept;
+    }
+
     /// Turns the first row into the header.
-    fn take_header(&mut self) {
+    pub(crate) fn take_header(&mut self) {
         let names = self.first_row().into_iter().map(str::to_owned).collect();
         self.header = Some(names);
         self.starts.remove(0);
@@ -113,16 +145,14 @@ impl Grid {
 /// [`DataError::Malformed`] with the line of a ragged row, or the byte that is not UTF-8; [`DataError::Empty`]
 /// without a row.
 pub fn table(file: &str, content: &[u8], dialect: &Dialect) -> Result<Grid, DataError> {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    let text = std::str::from_utf8(content).map_err(|error| {
-        DataError::malformed(
-            file,
-            Place::Byte(error.valid_up_to() as u64),
-            "not UTF-8 text",
-        )
-    })?;
-    let delimiter = dialect.delimiter.unwrap_or_else(|| guess_delimiter(text));
-    let mut grid = cells(file, text, delimiter)?;
+    let mut records = Records::with(file, content, dialect.delimiter, u32::MAX as usize)?;
+    let mut grid = Grid::empty(None, 0);
+    while let Some(batch) = records.batch()? {
+        grid.columns = batch.columns();
+        for row in 0..batch.rows() {
+            grid.push(file, &batch, row)?;
+        }
+    }
     let named = match dialect.header {
         Some(declared) => declared && grid.rows() > 0,
         None => has_header(&grid, &dialect.missing),
@@ -136,114 +166,9 @@ pub fn table(file: &str, content: &[u8], dialect: &Dialect) -> Result<Grid, Data
     Ok(grid)
 }
 
-fn cells(file: &str, text: &str, delimiter: u8) -> Result<Grid, DataError> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(text.as_bytes());
-    let mut grid = Grid {
-        header: None,
-        columns: 0,
-        text: String::new(),
-        starts: Vec::new(),
-        ends: Vec::new(),
-        lines: Vec::new(),
-    };
-    let mut lines = LineCounter::default();
-    let mut record = StringRecord::new();
-    loop {
-        let start = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
-        let more = reader.read_record(&mut record).map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            DataError::malformed(file, Place::Line(line), error.to_string())
-        })?;
-        if !more {
-            return Ok(grid);
-        }
-        let line = lines.at(text.as_bytes(), start);
-        // A line of blanks is a row of one empty cell to the csv reader.
-        if record.len() == 1 && record[0].trim().is_empty() && grid.columns != 1 {
-            continue;
-        }
-        if grid.columns == 0 {
-            grid.columns = record.len();
-            if grid.columns > MAX_COLUMNS {
-                let reason = format!("{} columns; at most {MAX_COLUMNS} are read", grid.columns);
-                return Err(DataError::too_large(file, reason));
-            }
-        }
-        if record.len() != grid.columns {
-            let reason = format!(
-                "{} cells, but the first row has {}",
-                record.len(),
-                grid.columns
-            );
-            return Err(DataError::malformed(file, Place::Line(line), reason));
-        }
-        grid.push(file, line, &record)?;
-    }
-}
-
-/// Line numbers of rising byte positions, for the line ends LF, CR LF and CR.
-struct LineCounter {
-    at: usize,
-    line: u64,
-}
-
-impl Default for LineCounter {
-    fn default() -> Self {
-        Self { at: 0, line: 1 }
-    }
-}
-
-impl LineCounter {
-    /// The line of the first byte from `start` on that ends no line.
-    fn at(&mut self, bytes: &[u8], start: usize) -> u64 {
-        while let Some(&byte) = bytes.get(self.at) {
-            if self.at >= start && !matches!(byte, b'\n' | b'\r') {
-                break;
-            }
-            let ends_line = match byte {
-                b'\n' => true,
-                b'\r' => bytes.get(self.at + 1) != Some(&b'\n'),
-                _ => false,
-            };
-            self.line += u64::from(ends_line);
-            self.at += 1;
-        }
-        self.line
-    }
-}
-
-/// Comma, semicolon or tab: the one that the first line holds most often outside quotes, the comma on a tie.
-fn guess_delimiter(text: &str) -> u8 {
-    let line = text.trim_start().lines().next().unwrap_or("");
-    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
-    let mut quoted = false;
-    for byte in line.bytes() {
-        quoted ^= byte == b'"';
-        for (delimiter, count) in &mut counts {
-            *count += usize::from(!quoted && byte == *delimiter);
-        }
-    }
-    let mut best = counts[0];
-    for candidate in counts {
-        if candidate.1 > best.1 {
-            best = candidate;
-        }
-    }
-    best.0
-}
-
-/// Whether a cell is a number that a feature could hold.
-pub(crate) fn number(cell: &str) -> Option<f64> {
-    cell.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
 /// Whether the first row names the columns: its cells are different texts (the first may be empty), none of them a
 /// number or a sign for a missing value, and either some column holds numbers below or no cell recurs in its column.
-fn has_header(grid: &Grid, missing: &[String]) -> bool {
+pub(crate) fn has_header(grid: &Grid, missing: &[String]) -> bool {
     if grid.rows() == 0 {
         return false;
     }
@@ -319,7 +244,10 @@ mod tests {
     #[test]
     fn text_that_is_no_table_is_refused() {
         let error = table("t", b"a,\xff\n", &Dialect::default()).unwrap_err();
-        assert_eq!(error.to_string(), "t: byte 2: not UTF-8 text");
+        assert_eq!(
+            error.to_string(),
+            "t: byte 2: not UTF-8 text; it looks like Latin-1 or Windows-1252: save it as UTF-8"
+        );
         for text in ["", "\n\n", "a,b\n"] {
             let dialect = Dialect {
                 header: Some(true),
