@@ -222,6 +222,18 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// What sites must agree on: names, types and units of columns, without a value; and in what several sites differ
+    Schema {
+        /// Tables, one a site, or schemas that other sites have sent (JSON)
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Set how tables are read, as in label=41; may be given several times
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print JSON: the schema, or for several paths schemas and disagreements
+        #[arg(long)]
+        json: bool,
+    },
     /// How a config deals its data to clients: a table of clients and classes
     Partition {
         #[command(flatten)]
@@ -466,6 +478,20 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) secagg: SecaggArgs,
+    #[command(flatten)]
+    pub(crate) data: DataBenchArgs,
+}
+
+/// What the bench `data` alone takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For data")]
+pub(crate) struct DataBenchArgs {
+    /// Size of the table that is made [default: 1000; with --quick 100]
+    #[arg(long, value_name = "MB")]
+    pub(crate) megabytes: Option<u64>,
+    /// Where the table is written, to be kept for other readers [default: a temporary folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) table: Option<PathBuf>,
 }
 
 /// What the bench `secagg` alone takes.

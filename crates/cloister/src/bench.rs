@@ -7,6 +7,7 @@ use crate::args::BenchArgs;
 
 mod aggregate;
 mod clock;
+mod data;
 mod dp_sgd;
 mod leak;
 mod net;
@@ -16,7 +17,7 @@ mod simulate;
 mod train;
 
 /// What can be measured, with one line on each.
-pub(crate) const NAMES: [(&str, &str); 8] = [
+pub(crate) const NAMES: [(&str, &str); 9] = [
     (
         "train",
         "milliseconds of a training step, by model, batch and threads",
@@ -46,6 +47,10 @@ pub(crate) const NAMES: [(&str, &str); 8] = [
         "masks, secret sharing and whole sessions of secure aggregation, client by client",
     ),
     (
+        "data",
+        "megabytes of a large table that are inspected in a second, and the memory that it takes",
+    ),
+    (
         "net",
         "rounds of a director with many envoys over mutual TLS, and a large model there and back",
     ),
@@ -71,6 +76,8 @@ pub(crate) struct Report {
     privacy: Vec<privacy::Row>,
     #[serde(flatten)]
     secagg: secagg::Tables,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    data: Vec<data::Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     net: Vec<net::Row>,
 }
@@ -116,6 +123,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Report> {
     }
     if wanted("secagg") {
         report.secagg = secagg::measure(&args.secagg, quick)?;
+    }
+    if wanted("data") {
+        report.data = data::measure(args.data.megabytes, args.data.table.as_deref(), quick)?;
     }
     if wanted("net") {
         report.net = net::measure(quick)?;

@@ -78,6 +78,7 @@ mod prepare;
 mod raw;
 mod read;
 mod recognise;
+mod schema;
 mod select;
 mod sites;
 pub mod sketch;
@@ -103,3 +104,4 @@ pub use prepare::{
     ResizeFilter, TimePart, Transform, Unseen, WeightRule, augment,
 };
 pub use raw::RawData;
+pub use schema::{Disagreement, Disagreements, Schema, SchemaColumn, compare as compare_schemas};

@@ -1,4 +1,4 @@
-//! `cloister data list | inspect | partition`
+//! `cloister data list | inspect | schema | partition`
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::commands::load;
 use crate::output;
 
 mod inspect;
+mod schema;
 
 /// Clients of the longest partition table that is printed in full.
 const MOST_SHOWN: usize = 60;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: &DataCommand) -> Result<()> {
             exact,
             json,
         } => inspect::run(path, set, *exact, *json),
+        DataCommand::Schema { paths, set, json } => schema::run(paths, set, *json),
         DataCommand::Partition { config, json } => partition(config, *json),
     }
 }

@@ -1,6 +1,6 @@
 //! A column of a table, described.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cell::{Order, TimeFormat};
 use super::profile::Profile;
@@ -17,7 +17,7 @@ const DENSE: f64 = 0.1;
 const IDENTIFIER_SHARE: f64 = 0.98;
 
 /// What a column is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnRole {
     /// An input of the model.
@@ -31,7 +31,7 @@ pub enum ColumnRole {
 }
 
 /// What a column is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnKind {
     /// Numbers.
@@ -41,7 +41,7 @@ pub enum ColumnKind {
 }
 
 /// What a column seems to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnType {
     /// Numbers, some with decimals.

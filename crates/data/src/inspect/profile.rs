@@ -155,7 +155,9 @@ impl Profile {
 
     /// Different values.
     pub(super) fn distinct(&self) -> DistinctCount {
-        self.frequent.distinct()
+        let mut distinct = self.frequent.distinct();
+        distinct.count = distinct.count.min(self.present());
+        distinct
     }
 
     /// The most frequent values, and by how much a count may be too small.

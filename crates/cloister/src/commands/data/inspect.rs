@@ -20,14 +20,7 @@ const MOST_DIFFERENCES: usize = 25;
 const WIDEST: usize = 18;
 
 pub(super) fn run(path: &Path, set: &[String], exact: bool, json: bool) -> Result<()> {
-    let mut options = InspectOptions {
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        ..InspectOptions::default()
-    };
-    if exact {
-        options.stream_from = u64::MAX;
-    }
-    let inspection = cloister_data::inspect_with(&config_of(path, set)?, &options)?;
+    let inspection = cloister_data::inspect_with(&config_of(path, set)?, &options(exact))?;
     if json {
         return output::print_json(&inspection);
     }
@@ -44,6 +37,15 @@ pub(super) fn run(path: &Path, set: &[String], exact: bool, json: bool) -> Resul
         text += &format!("\nnote: {note}");
     }
     output::print(&text)
+}
+
+/// All processors; with `exact` no table is too large for the memory.
+pub(super) fn options(exact: bool) -> InspectOptions {
+    let default = InspectOptions::default();
+    InspectOptions {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        stream_from: if exact { u64::MAX } else { default.stream_from },
+    }
 }
 
 fn overview(inspection: &Inspection) -> String {
