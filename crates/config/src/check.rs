@@ -1,6 +1,7 @@
 //! What serde cannot know: ranges, and combinations that cannot keep their promise. No data is touched.
 
 mod aggregation;
+mod anomalies;
 mod attack;
 mod defence;
 mod privacy;
@@ -106,6 +107,7 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
         checks.attack(attack, &experiment.federation);
         checks.canaries(attack, experiment);
     }
+    checks.anomalies(&experiment.anomalies);
     checks.faults(&experiment.faults);
     checks.timing(&experiment.federation, &experiment.faults);
     if experiment.evaluate.every == 0 {

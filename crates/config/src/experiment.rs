@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::anomalies::AnomaliesConfig;
 use crate::error::ConfigError;
 use crate::shape::Shape;
 use crate::sweep::Sweep;
@@ -70,6 +71,9 @@ pub struct Experiment {
     /// What clients do about a model that looks made to carry their examples out. Left out: they refuse it.
     #[serde(default, skip_serializing_if = "GuardConfig::is_default")]
     pub guard: GuardConfig,
+    /// What is flagged while the run goes on. Left out: departures that honest clients hardly ever show.
+    #[serde(default, skip_serializing_if = "AnomaliesConfig::is_default")]
+    pub anomalies: AnomaliesConfig,
     /// Rounds whose transcript is kept. Left out: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordConfig>,

@@ -38,6 +38,7 @@
 //! **Paths** are relative to the current directory. `${CLOISTER_DATA}` at the start of `data.path` or `data.test_path`
 //! stands for that environment variable; if it is not set, for `data`.
 
+mod anomalies;
 mod check;
 mod document;
 mod error;
@@ -51,6 +52,7 @@ mod shape;
 mod sweep;
 mod walk;
 
+pub use anomalies::AnomaliesConfig;
 pub use error::{ConfigError, Fault, Location, Problem, Problems, Warning};
 pub use experiment::{Baseline, Evaluate, Experiment, Faults, Straggler, schema};
 pub use load::{DATA_VARIABLE, Loaded, load, parse};

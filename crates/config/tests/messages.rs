@@ -572,6 +572,38 @@ fn attacks_name_what_is_missing_and_what_is_too_much() {
     );
 }
 
+#[test]
+fn thresholds_of_anomalies_must_mean_something() {
+    for (line, expected) in [
+        (
+            "deviation = 0",
+            "deviation: must be finite and above 0, found 0",
+        ),
+        (
+            "accuracy_drop = 1.5",
+            "accuracy_drop: must be above 0 and at most 1, found 1.5",
+        ),
+        ("window = 0", "window: must be from 1 to 100, found 0"),
+        (
+            "persistence = 6",
+            "persistence: must be from 1 to anomalies.window, which is 5, found 6",
+        ),
+        (
+            "least_replies = 3",
+            "least_replies: must be at least 4, found 3",
+        ),
+        ("silences = 0", "silences: must be at least 1, found 0"),
+    ] {
+        let error = read(&format!("{GOOD}[anomalies]\n{line}\n"), "a.toml", &[]).expect_err(line);
+        let words = error.to_string();
+        assert!(words.contains(&format!("anomalies.{expected}")), "{words}");
+    }
+    tail_says(
+        "[anomalies]\ndeviatoin = 3\n",
+        "a.toml:7:1: unknown key 'anomalies.deviatoin'\n  hint: did you mean 'anomalies.deviation'?",
+    );
+}
+
 /// The names that papers and other programs use.
 #[test]
 fn aliases_mean_the_same() {

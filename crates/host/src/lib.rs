@@ -3,8 +3,9 @@
 //!
 //! A simulation and a deployment differ in who the clients are and how messages travel. What they owe to the reader of a
 //! record is the same, and is here: [`Spending`] is the run's privacy ledger and its epsilon, [`statement`] what may be
-//! claimed of it, [`trust`] who sees what, [`summary`] the figures of the end.
+//! claimed of it, [`trust`] who sees what, [`summary`] the figures of the end, [`Monitor`] what departs from the usual on the way.
 
+mod anomaly;
 mod checkpoint;
 mod round;
 mod setting;
@@ -14,10 +15,11 @@ mod summary;
 mod transcript;
 mod trust;
 
+pub use anomaly::{Findings, Memory, Monitor, Observed};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use round::{bucket_failed, budget_spent, ending, guard_finding, row, verdicts};
 pub use setting::{Member, Place, Setting};
-pub use spending::{Spending, SpendingError, ledger_of};
+pub use spending::{Excess, Spending, SpendingError, ledger_of};
 pub use statement::statement;
 pub use summary::{Ending, ModelError, headline, metrics, model_file, summary, to_hex};
 pub use transcript::{

@@ -26,6 +26,21 @@ pub enum SpendingError {
     Ledger(#[from] LedgerError),
 }
 
+/// What a ledger has beyond the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Excess {
+    /// Whose units were touched more often than planned: the first such client by name, or all.
+    pub holder: String,
+    /// How often they were.
+    pub releases: u64,
+    /// How often the plan has it for as many rounds.
+    pub planned: u64,
+    /// Epsilon by now.
+    pub epsilon: f64,
+    /// What it would be by the plan.
+    pub planned_epsilon: f64,
+}
+
 /// The privacy of a run in progress.
 #[derive(Debug)]
 pub struct Spending {
@@ -329,6 +344,74 @@ impl Spending {
             worst = worst.max(accounting::epsilon(&run, question)?.epsilon);
         }
         Ok(worst)
+    }
+
+    /// What the ledger has beyond one release a round, after so many `rounds` in which all of `clients` (names, and counts of
+    /// examples) could take part: a run that went on after a crash with secret noise has released some rounds twice.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn excess(
+        &self,
+        rounds: u32,
+        clients: impl Iterator<Item = (String, u64)>,
+    ) -> Result<Option<Excess>, SpendingError> {
+        let rounds = u64::from(rounds);
+        let planned: Vec<(String, Event, u64)> = match self.releases_sum() {
+            true => match (self.plan.round_event(), self.plan.run_event(0)) {
+                (Some(event), _) => vec![(Entry::ALL.to_owned(), event, rounds)],
+                (None, Some(event)) => vec![(Entry::ALL.to_owned(), event?, 1)],
+                (None, None) => Vec::new(),
+            },
+            false => clients
+                .filter_map(|(holder, examples)| {
+                    let (event, count) = self.plan.client_event(examples)?;
+                    Some((holder, event, count.saturating_mul(rounds)))
+                })
+                .collect(),
+        };
+        for (holder, event, planned) in planned {
+            let events = self.spent.get(&holder).map_or(&[][..], Vec::as_slice);
+            // Statistics of the tables stand on the same ledger, and are no rounds.
+            let rounds = events.iter().filter(|(known, _)| *known == event);
+            let releases: u64 = rounds.map(|(_, count)| count).sum();
+            if releases > planned {
+                let by_plan = BTreeMap::from([(holder.clone(), vec![(event, planned)])]);
+                return Ok(Some(Excess {
+                    releases,
+                    planned,
+                    epsilon: self.epsilon,
+                    planned_epsilon: self.loss(&by_plan, &self.plan.question())?,
+                    holder,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The epsilon of all rounds of the plan for a client that takes part in each, and the budget, if the budget is less: noise
+    /// that was not made for it ends the run early.
+    ///
+    /// # Errors
+    /// [`SpendingError`].
+    pub fn beyond_budget(
+        &self,
+        clients: impl Iterator<Item = (String, u64)>,
+    ) -> Result<Option<(f64, f64)>, SpendingError> {
+        let config = self.plan.config();
+        let (Some(budget), Some(_)) = (config.epsilon, config.noise_multiplier) else {
+            return Ok(None);
+        };
+        let mut sizes: Vec<u64> = clients.map(|(_, examples)| examples).collect();
+        sizes.sort_unstable();
+        // The fewest examples are the largest share of a batch, the most take the most steps.
+        let ends = [sizes.first().copied(), sizes.last().copied()];
+        let mut worst = 0.0_f64;
+        for examples in ends.into_iter().flatten() {
+            let run = self.plan.whole_run(examples);
+            worst = worst.max(accounting::epsilon(&run, &self.plan.question())?.epsilon);
+        }
+        Ok((worst > budget * (1.0 + 1e-6)).then_some((worst, budget)))
     }
 
     /// The releases about each holder's units, as one event each.

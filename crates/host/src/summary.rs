@@ -8,8 +8,8 @@ use cloister_nn::Layout;
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::model_file::{self, ModelFileError};
 use cloister_report::record::{
-    AggregationInfo, AtSites, AttackInfo, Baseline, Best, Communication, DataInfo, HeadlineMetric,
-    Metrics, ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary,
+    AggregationInfo, AnomalyInfo, AtSites, AttackInfo, Baseline, Best, Communication, DataInfo,
+    HeadlineMetric, Metrics, ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary,
 };
 use cloister_robust::AggregationConfig;
 use sha2::{Digest, Sha256};
@@ -71,6 +71,8 @@ pub struct Ending<'a> {
     pub config_sha256: String,
     /// The bytes of the model file.
     pub model: &'a [u8],
+    /// What was flagged, where somebody looked.
+    pub anomalies: Option<AnomalyInfo>,
     /// The attack, in a simulation.
     pub attack: Option<AttackInfo>,
     /// What it cost in privacy.
@@ -138,6 +140,7 @@ pub fn summary(ending: &Ending<'_>) -> Summary {
         at_sites: ending.at_sites.clone(),
         trust: trust(experiment, setting.sums, setting.place),
         aggregation: Some(aggregation(&experiment.aggregation)),
+        anomalies: ending.anomalies.clone(),
         attack: ending.attack.clone(),
     }
 }

@@ -90,6 +90,11 @@ impl Mechanism {
         }
     }
 
+    /// Whether the server adds the noise.
+    pub fn at_server(self) -> bool {
+        matches!(self, Self::CentralGaussian | Self::CorrelatedGaussian)
+    }
+
     /// Its name in a config.
     pub fn name(self) -> &'static str {
         match self {

@@ -75,8 +75,8 @@ pub use privacy::{PrivacyPlan, SecureSum};
 pub use sampling::{CohortOdds, most_called, most_replies};
 pub use secure::{SecurePlan, roster_name};
 pub use server::{
-    ClientVerdict, MaskedReport, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings,
-    ServerState,
+    ClientVerdict, MaskedReport, ReplyFigures, RoundReport, Server, ServerEvent, ServerOutput,
+    ServerSettings, ServerState,
 };
 pub use server_optimizer::ServerOptimizer;
 pub use streams::{Purpose, Streams};

@@ -146,10 +146,7 @@ impl PrivacyPlan {
 
     /// Whether the server adds the noise, to the cohort's sum.
     pub fn at_server(&self) -> bool {
-        matches!(
-            self.config.mechanism,
-            Mechanism::CentralGaussian | Mechanism::CorrelatedGaussian
-        )
+        self.config.mechanism.at_server()
     }
 
     /// Whether clients add noise that is enough in their sum only.
@@ -346,7 +343,7 @@ impl PrivacyPlan {
     }
 
     /// All rounds of the plan, as they touch a client with so many examples that is asked in each.
-    fn whole_run(&self, examples: u64) -> Event {
+    pub fn whole_run(&self, examples: u64) -> Event {
         let rounds = u64::from(self.federation.rounds);
         if let Some(event) = self.run_event(0) {
             return event.unwrap_or_else(|error| Event::NotPrivate {

@@ -6,6 +6,7 @@ mod private;
 mod recording;
 mod round;
 mod secure;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub(crate) use private::PrivateSum;
 use recording::Recording;
 use round::{Member, Round};
 pub(crate) use secure::SecureRound;
+pub use watch::ReplyFigures;
+use watch::Watch;
 
 /// The tables that decide what a server does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,6 +87,7 @@ pub struct Server {
     round: u32,
     current: Option<Round>,
     recording: Option<Box<Recording>>,
+    watch: Option<Box<Watch>>,
     output: VecDeque<ServerOutput>,
     bytes_up: u64,
     bytes_down: u64,
@@ -120,6 +124,7 @@ impl Server {
             round: 0,
             current: None,
             recording: None,
+            watch: None,
             output: VecDeque::new(),
             bytes_up: 0,
             bytes_down: 0,
@@ -292,6 +297,10 @@ impl Server {
             replies,
             trusted: None,
         });
+        if let Some(watch) = &mut self.watch {
+            let (parameters, cohort) = (self.global.len(), cohort.members.len());
+            watch.begin(&self.streams, self.round, parameters, cohort);
+        }
         self.event(ServerEvent::RoundStarted {
             round: self.round,
             cohort: cohort.members.clone(),
@@ -481,11 +490,18 @@ impl Server {
             return;
         };
         let (examples, loss) = (reply.examples, reply.loss);
+        let seen = self.watch.as_ref().map(|watch| {
+            let examples = u64::try_from(examples).unwrap_or(0);
+            watch.look(from, examples, loss, &reply.update)
+        });
         if let Err((unfit, update)) = round.replies.add(from, reply.update, weight) {
             let refusal = unfit_refusal(unfit, &update, weight, self.round);
             return self.refuse_member(from, refusal, now);
         }
         round.resolve(from, Member::Accepted { weight, loss });
+        if let (Some(watch), Some(seen)) = (&mut self.watch, seen) {
+            watch.keep(seen);
+        }
         self.keep(from, true);
         self.event(ServerEvent::Accepted {
             round: self.round,

@@ -41,6 +41,8 @@ pub enum Purpose {
     Defence,
     /// The noise of a variational bottleneck in evaluation.
     Evaluate,
+    /// The signs of the sketches by which the server compares directions.
+    Watch,
 }
 
 impl Purpose {
@@ -64,6 +66,7 @@ impl Purpose {
             Self::Keys => 15,
             Self::Defence => 16,
             Self::Evaluate => 17,
+            Self::Watch => 18,
         }
     }
 }

@@ -397,3 +397,42 @@ fn a_deadline_ends_the_round_with_what_is_there() {
     assert_eq!(report.duration, Duration::from_secs(10));
     assert_eq!(server.global()[..], [1.0, 2.0, 3.0]);
 }
+
+#[test]
+fn a_watched_round_tells_who_replied_who_was_turned_away_and_who_was_silent() {
+    let run = |watched: bool| {
+        let mut server = server(5);
+        if watched {
+            server.watch_replies();
+        }
+        server.begin_round(Duration::ZERO).unwrap();
+        for (client, update) in [
+            (3, vec![0.0, -2.0, 0.0]),
+            (0, vec![3.0, 0.0, 4.0]),
+            (1, vec![f32::NAN, 0.0, 0.0]),
+            (2, vec![3.0, 0.0, 4.0]),
+        ] {
+            let message = ClientMessage::Reply(reply(1, update));
+            server.receive(ClientId(client), message, NOW);
+        }
+        server.lost(ClientId(4), NOW);
+        let report = report(&events(&mut server)).clone();
+        (report, server.global().to_vec())
+    };
+    let (report, global) = run(true);
+    assert_eq!(report.turned_away, [ClientId(1)]);
+    assert_eq!(report.silent, [ClientId(4)]);
+    let seen: Vec<(u32, f64)> = report
+        .replies
+        .iter()
+        .map(|reply| (reply.client.0, reply.norm))
+        .collect();
+    assert_eq!(seen, [(0, 5.0), (2, 5.0), (3, 2.0)]);
+    let cosine = |place: usize| report.replies[place].direction.unwrap();
+    // Between (3, 0, 4) / 5 and the sum of its twin and (0, -1, 0): half of a right angle.
+    assert!((cosine(0) - 0.5_f64.sqrt()).abs() < 1e-6);
+    assert!(cosine(2).abs() - cosine(0).abs() < 1e-6 && cosine(3).abs() < 1e-6);
+    let (unwatched, same) = run(false);
+    assert!(unwatched.replies.is_empty());
+    assert_eq!(global, same);
+}

@@ -7,6 +7,7 @@
 //! All text from the record is escaped, and the page forbids itself scripts and fetches by a content security policy.
 //! A page's size is bounded: curves are thinned, long tables and wide pictures are cut or summarised and say so.
 
+mod anomalies;
 mod attack;
 mod clients;
 mod comparison;

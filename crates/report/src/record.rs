@@ -7,6 +7,7 @@
 //! | `events.jsonl` | an [`Event`] a line | appended as things happen |
 //! | `ledger.jsonl` | a privacy event a line, chained by hashes; the ledger owns it, not [`RunWriter`] | before what it pays for is released |
 //! | `verdicts.csv` | a [`VerdictRow`] an accepted reply, where the rule judges single replies | appended with each round |
+//! | `replies.csv` | a [`ReplyRow`] an accepted reply, where the host looks at single replies | appended with each round |
 //! | `partition.csv` | clients x classes: examples held | once |
 //! | `baselines.csv` | a [`BaselinePoint`] a baseline and round | when a baseline is done |
 //! | `clients.csv` | a [`ClientRow`] a client | at the end |
@@ -22,6 +23,7 @@
 //! finite (a diverged loss) is `NaN`, `inf` or `-inf`: a bare word in CSV, a JSON string in JSON. Both survive the round
 //! trip. Finite numbers are written with as many digits as bring back the same bits.
 
+mod anomaly;
 mod at_sites;
 mod attack;
 mod error;
@@ -39,6 +41,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use anomaly::{AnomalyFlag, AnomalyInfo, ReplyRow, flags_text};
 pub use at_sites::AtSites;
 pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
@@ -58,6 +61,8 @@ pub mod file_name {
     pub const EVENTS: &str = "events.jsonl";
     /// One row an accepted reply that the rule judged.
     pub const VERDICTS: &str = "verdicts.csv";
+    /// One row an accepted reply that the host looked at.
+    pub const REPLIES: &str = "replies.csv";
     /// The privacy ledger: what each noisy release cost. Nothing here writes, cuts or removes it.
     pub const LEDGER: &str = "ledger.jsonl";
     /// What the clients found together about their tables before the training.
@@ -97,6 +102,8 @@ pub mod event_kind {
     pub const DROPPED: &str = "dropped";
     /// A client answered after the round was over.
     pub const LATE: &str = "late";
+    /// Something departs from what is usual. `detail` is an [`AnomalyFlag`](super::AnomalyFlag), the message a sentence.
+    pub const ANOMALY: &str = "anomaly";
     /// The run was continued from a checkpoint.
     pub const RESUMED: &str = "resumed";
 }
@@ -478,6 +485,9 @@ pub struct Summary {
     /// How replies were made one update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregation: Option<AggregationInfo>,
+    /// What the monitor flagged; `None` where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anomalies: Option<AnomalyInfo>,
     /// The attack on the run; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackInfo>,

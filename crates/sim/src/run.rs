@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloister_host::{Checkpoint, Ending, Spending, headline};
+use cloister_host::{Checkpoint, Ending, Monitor, Spending, headline};
 use cloister_nn::metrics::Evaluation;
 use cloister_privacy::Mark;
 use cloister_protocol::guard::Guard;
@@ -117,6 +117,7 @@ struct Run<'a> {
     keys: Option<Keys>,
     attackers: Option<Attackers>,
     privacy: Option<Spending>,
+    monitor: Option<Monitor>,
     writer: RunWriter,
     checkpoints: checkpoint::Writer,
     last_checkpoint: Stopwatch,
@@ -181,6 +182,10 @@ impl<'a> Run<'a> {
         if let Some(keys) = &keys {
             server.use_identity(keys.server.clone());
         }
+        let monitor = Monitor::new(experiment, federation.data.test.len() as u64);
+        if let Some(monitor) = &monitor {
+            monitor.equip(&mut server);
+        }
         let folder = &options.folder;
         let stored = match options.resume {
             true => Some(resumable(folder, &config_sha256)?),
@@ -201,6 +206,7 @@ impl<'a> Run<'a> {
             server,
             writer,
             privacy: spending(federation, folder, &config_sha256, resumed)?,
+            monitor,
             checkpoints: checkpoint::Writer::default(),
             last_checkpoint: Stopwatch::start(),
             participations: vec![0; clients.len()],
@@ -282,6 +288,9 @@ impl<'a> Run<'a> {
                 .adversary
                 .restore(checkpoint::recall(&mut checkpoint));
         }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.recall(&checkpoint.notes);
+        }
         self.server.restore(checkpoint.server)?;
         if let Some(privacy) = self.privacy.as_ref().filter(|privacy| !privacy.is_secret()) {
             for round in 1..=self.server.round() {
@@ -315,10 +324,13 @@ impl<'a> Run<'a> {
         self.last_checkpoint = Stopwatch::start();
         // A checkpoint must never be ahead of the rows on the disk: resuming would miss them.
         self.writer.sync()?;
-        let (vectors, notes) = match &self.attackers {
+        let (vectors, mut notes) = match &self.attackers {
             Some(attackers) => checkpoint::remember(attackers.adversary.memory()),
             None => checkpoint::remember(&Memory::default()),
         };
+        if let Some(monitor) = &self.monitor {
+            monitor.remember(&mut notes);
+        }
         let checkpoint = Checkpoint {
             server: self.server.state(),
             config_sha256: self.config_sha256.clone(),
@@ -557,6 +569,9 @@ impl<'a> Run<'a> {
             let final_ = cloister_host::metrics(&evaluation);
             attackers.info(self.federation, &self.rows, &final_, metric, figures)
         });
+        let anomalies = self.monitor.as_ref();
+        let anomalies =
+            anomalies.map(|monitor| monitor.info(|client| self.federation.name(client)));
         let at_sites = match self.federation.experiment.evaluate.at_sites {
             true => Some(at_sites::judge(self.federation, &global, threads)?),
             false => None,
@@ -571,6 +586,7 @@ impl<'a> Run<'a> {
             threads,
             config_sha256: self.config_sha256.clone(),
             model: &model,
+            anomalies,
             attack,
             privacy: match &self.privacy {
                 Some(privacy) => {

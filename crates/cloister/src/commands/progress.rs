@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_privacy::rounded_up;
-use cloister_report::record::{Event, HeadlineMetric, RoundOutcome, RoundRow, Summary};
+use cloister_report::record::{Event, HeadlineMetric, RoundOutcome, RoundRow, Summary, event_kind};
 use cloister_sim::{Prepared, SimEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -67,12 +67,23 @@ impl Progress {
 
     /// Shows a line of an experiment's record, and a refusal in words.
     pub(crate) fn tell(&mut self, event: &Event) {
-        self.show(&SimEvent::Record(event));
-        if self.mode == Mode::Words {
-            let who = event.client.as_deref().map(|client| format!("{client}: "));
-            let who = who.unwrap_or_default();
-            self.line(&format!("round {}: {who}{}", event.round, event.message));
+        match self.mode {
+            Mode::Words => self.record(event),
+            Mode::Quiet | Mode::Json => self.show(&SimEvent::Record(event)),
         }
+    }
+
+    fn record(&self, event: &Event) {
+        let who = event.client.as_deref().map(|client| format!("{client}: "));
+        let who = who.unwrap_or_default();
+        let what = match event.kind.as_str() {
+            event_kind::ANOMALY => "anomaly: ",
+            _ => "",
+        };
+        self.line(&format!(
+            "round {}: {what}{who}{}",
+            event.round, event.message
+        ));
     }
 
     /// Says something of the command itself, to people.
@@ -124,6 +135,7 @@ impl Progress {
         match event {
             SimEvent::Prepared(prepared) => self.begin(prepared),
             SimEvent::Round(row) => self.round(row),
+            SimEvent::Record(event) if event.kind == event_kind::ANOMALY => self.record(event),
             SimEvent::BaselineStarted { name: "unattacked" } => {
                 self.line("the same run without the attack, to compare with");
             }

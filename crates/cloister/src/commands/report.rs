@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cloister_report::compare::Comparison;
 use cloister_report::html;
-use cloister_report::record::{RunRecord, file_name, write_atomic};
+use cloister_report::record::{RunRecord, file_name, flags_text, write_atomic};
 
 use crate::args::{Format, ReportArgs};
 use crate::output;
@@ -21,7 +21,13 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         output::note(&format!("report: {}", path.display()));
     }
     match args.format {
-        Format::Text => output::print(&comparison.text()),
+        Format::Text => {
+            let flags = match &args.runs[..] {
+                [folder] if !is_sweep(folder) => flags_text(&RunRecord::read(folder)?.events),
+                _ => String::new(),
+            };
+            output::print(&(comparison.text() + &flags))
+        }
         Format::Json => output::print_json(&comparison.json()?),
         Format::Csv => output::print(&comparison.csv()?),
     }

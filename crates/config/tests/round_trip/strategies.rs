@@ -1,5 +1,6 @@
 //! Random experiments.
 
+use super::anomalies::anomalies;
 use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
 use cloister_data::{
     ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, PrepareConfig, Scaling,
@@ -644,7 +645,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
             (option::of(record()), option::of(defence())),
             select(vec![GuardMode::Refuse, GuardMode::Warn, GuardMode::Off]),
         ),
-        (1u32..=u32::MAX, any::<bool>(), any::<bool>()),
+        (1u32..=u32::MAX, any::<bool>(), any::<bool>(), anomalies()),
     );
     let tables = (
         (data(), option::of(statistics())),
@@ -685,6 +686,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 communication,
                 defence,
                 guard: GuardConfig { mode: guard },
+                anomalies: evaluate.3,
                 record,
                 attack,
                 faults,

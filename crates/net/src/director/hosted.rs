@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloister_host::{Checkpoint, Spending};
+use cloister_host::{Checkpoint, Monitor, Spending};
 use cloister_privacy::noise::NoiseSource;
 use cloister_protocol::message::ServerMessage;
 use cloister_protocol::{ClientId, RoundReport, Server, ServerEvent, ServerOutput, ServerSettings};
@@ -67,6 +67,7 @@ pub(crate) struct Hosted {
     pub(super) charter: Charter,
     pub(super) server: Server,
     pub(super) spending: Option<Spending>,
+    pub(super) monitor: Option<Monitor>,
     pub(super) writer: RunWriter,
     pub(super) rows: Vec<RoundRow>,
     pub(super) participations: Vec<u32>,
@@ -129,6 +130,12 @@ impl Hosted {
         for member in &charter.members {
             server.enroll(ClientId(member.client), member.examples)?;
         }
+        let test = setup.test.as_ref();
+        let test = test.map_or(0, |test| test.labels().len() as u64);
+        let mut monitor = Monitor::new(experiment, test);
+        if let Some(monitor) = &monitor {
+            monitor.equip(&mut server);
+        }
         let progress = setup.store.progress(record.id)?;
         let checkpoint = match &progress.state {
             Some(bytes) => Checkpoint::decode(bytes)?,
@@ -141,6 +148,9 @@ impl Hosted {
             None => None,
         };
         if progress.state.is_some() {
+            if let Some(monitor) = &mut monitor {
+                monitor.recall(&checkpoint.notes);
+            }
             server.restore(checkpoint.server)?;
         }
         let mut hosted = Self {
@@ -150,6 +160,7 @@ impl Hosted {
             charter,
             server,
             spending,
+            monitor,
             writer: opened.writer,
             rows: opened.rows,
             participations: checkpoint.participations,
@@ -533,7 +544,12 @@ impl Hosted {
     }
 
     fn checkpoint(&self) -> Checkpoint {
+        let mut notes = serde_json::Map::new();
+        if let Some(monitor) = &self.monitor {
+            monitor.remember(&mut notes);
+        }
         Checkpoint {
+            notes,
             server: self.server.state(),
             config_sha256: self.charter.config_sha256.clone(),
             now: self.now,

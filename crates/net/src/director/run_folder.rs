@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use cloister_host::{Checkpoint, Ending, Member, Place, Setting, Spending};
+use cloister_host::{Checkpoint, Ending, Member, Observed, Place, Setting, Spending};
 use cloister_nn::metrics::Evaluation;
 use cloister_nn::parallel;
 use cloister_privacy::{LedgerError, Mark};
-use cloister_protocol::{PrivacyPlan, RoundReport};
+use cloister_protocol::{ClientId, PrivacyPlan, RoundReport};
 use cloister_report::record::{
-    ClientRow, PrivacyInfo, RoundRow, RunRecord, RunWriter, file_name, write_atomic,
+    ClientRow, Event, PrivacyInfo, RoundRow, RunRecord, RunWriter, file_name, write_atomic,
 };
 use sha2::{Digest, Sha256};
 
@@ -102,13 +102,14 @@ pub(super) fn record(hosted: &mut Hosted, report: &RoundReport) -> Result<Told, 
     row.kept = judged.then(|| report.verdicts.iter().filter(|v| v.verdict.kept).count() as u32);
     let mut events = std::mem::take(&mut hosted.pending);
     events.extend(cloister_host::ending(report));
+    events.extend(look(hosted, report, &row)?);
     let mut lines = Vec::with_capacity(events.len() + 1);
     for event in &events {
         hosted.writer.event(event)?;
         lines.push(line("event", event)?);
     }
     if judged && !report.verdicts.is_empty() {
-        let site = |client: cloister_protocol::ClientId| hosted.site(client.0).to_owned();
+        let site = |client: ClientId| hosted.site(client.0).to_owned();
         let verdicts = cloister_host::verdicts(report, site, |_| None);
         hosted.writer.verdicts(&verdicts)?;
         for verdict in report
@@ -127,6 +128,42 @@ pub(super) fn record(hosted: &mut Hosted, report: &RoundReport) -> Result<Told, 
     let told = json(&row)?;
     hosted.rows.push(row);
     Ok(Told { row: told, lines })
+}
+
+/// Lets the monitor look at the round; gives its flags.
+fn look(
+    hosted: &mut Hosted,
+    report: &RoundReport,
+    row: &RoundRow,
+) -> Result<Vec<Event>, DirectorError> {
+    let Some(monitor) = &mut hosted.monitor else {
+        return Ok(Vec::new());
+    };
+    let members = &hosted.charter.members;
+    let owned = || {
+        members
+            .iter()
+            .map(|member| (member.site.clone(), member.examples))
+    };
+    let mut observed = Observed {
+        report,
+        row,
+        excess: None,
+        beyond_budget: None,
+    };
+    if let Some(spending) = &hosted.spending {
+        observed.excess = spending.excess(report.round, owned())?;
+        if report.round == 1 {
+            observed.beyond_budget = spending.beyond_budget(owned())?;
+        }
+    }
+    let site = |client: ClientId| {
+        let member = members.get(client.0 as usize);
+        member.map_or_else(String::new, |member| member.site.clone())
+    };
+    let findings = monitor.observe(&observed, site);
+    hosted.writer.replies(&findings.replies)?;
+    Ok(findings.flags)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, DirectorError> {
@@ -198,6 +235,10 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         threads: hosted.setup.threads,
         config_sha256: hosted.charter.config_sha256.clone(),
         model: &model,
+        anomalies: hosted.monitor.as_ref().map(|monitor| {
+            let site = |client: ClientId| hosted.site(client.0).to_owned();
+            monitor.info(site)
+        }),
         attack: None,
         privacy,
     });

@@ -39,6 +39,9 @@ impl Server {
             clip: self.private.as_ref().map(PrivateMean::clip),
             ..round.report(self.round, now)
         };
+        if let Some(watch) = &mut self.watch {
+            report.replies = watch.end();
+        }
         match aggregate(self, round) {
             Ok(aggregate) => {
                 let mut global = self.global.to_vec();

@@ -6,6 +6,7 @@ use cloister_robust::RowVerdict;
 
 use crate::error::{ClientId, Refusal};
 use crate::message::ServerMessage;
+use crate::server::ReplyFigures;
 
 /// What a host takes out of the server, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,14 @@ pub struct RoundReport {
     pub duration: Duration,
     /// What the rule made of each accepted reply, in the order of the roster; empty if the round was abandoned.
     pub verdicts: Vec<ClientVerdict>,
+    /// What the server saw of each accepted reply, in the order of the roster, also of an abandoned round; empty unless it was told
+    /// to look ([`Server::watch_replies`](crate::Server::watch_replies)).
+    pub replies: Vec<ReplyFigures>,
+    /// Members whose reply was refused for its content, in the order of the roster.
+    pub turned_away: Vec<ClientId>,
+    /// Members that were lost, or had not answered when the round ended for want of answers; not those that the round did not
+    /// need any more.
+    pub silent: Vec<ClientId>,
     /// What the server could see of masked updates; `None` if they were not masked, or the round was abandoned.
     pub masked: Option<MaskedReport>,
 }

@@ -34,6 +34,11 @@ impl Round {
         self.members.values().filter(|member| is(member)).count()
     }
 
+    fn members_that(&self, is: impl Fn(&Member) -> bool) -> Vec<ClientId> {
+        let members = self.members.iter().filter(|(_, member)| is(member));
+        members.map(|(client, _)| *client).collect()
+    }
+
     pub(super) fn accepted(&self) -> usize {
         self.replies.count()
     }
@@ -63,6 +68,13 @@ impl Round {
             bytes_down: 0,
             duration: now.saturating_sub(self.started),
             verdicts: Vec::new(),
+            replies: Vec::new(),
+            turned_away: self.members_that(|member| *member == Member::Refused),
+            silent: self.members_that(|member| match member {
+                Member::Lost => true,
+                Member::Waiting => self.accepted() < self.wanted,
+                Member::Refused | Member::Accepted { .. } => false,
+            }),
             masked: None,
         }
     }

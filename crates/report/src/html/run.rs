@@ -1,7 +1,7 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
 use super::page::{List, Page, Section, Table, Tile, strings};
-use super::{attack, clients, curves, kept, leakage, privacy, wire};
+use super::{anomalies, attack, clients, curves, kept, leakage, privacy, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -14,6 +14,7 @@ pub(super) fn page(record: &RunRecord) -> Page {
     let sections = [
         attack::section(record),
         kept::section(record),
+        anomalies::section(record),
         curves::section(record),
         clients::alone(record),
         clients::partition(record),

@@ -271,7 +271,11 @@ pub(super) fn abandoned(record: &RunRecord) -> Option<Section> {
 
 /// Whatever else happened, counted by kind.
 pub(super) fn other_events(record: &RunRecord) -> Option<Section> {
-    let shown_elsewhere = [event_kind::REFUSED, event_kind::ABANDONED];
+    let shown_elsewhere = [
+        event_kind::REFUSED,
+        event_kind::ABANDONED,
+        event_kind::ANOMALY,
+    ];
     let mut kinds: BTreeMap<&str, (u64, &Event)> = BTreeMap::new();
     for event in record
         .events

@@ -11,7 +11,8 @@ use super::error::column_message;
 use super::file::{read_if_present, whole_lines};
 use super::leakage::Leakage;
 use super::{
-    BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, VerdictRow, file_name, number,
+    BaselinePoint, ClientRow, Event, RecordError, ReplyRow, RoundRow, Summary, VerdictRow,
+    file_name, number,
 };
 
 /// The columns of `rounds.csv`, in the order of [`RoundRow`]'s fields.
@@ -75,6 +76,8 @@ pub struct RunRecord {
     pub events: Vec<Event>,
     /// What the aggregation rule made of single replies, in the order in which it was recorded.
     pub verdicts: Vec<VerdictRow>,
+    /// What the host saw of single replies, in the order in which it was recorded.
+    pub replies: Vec<ReplyRow>,
     /// The rounds of the same run without its attack, ascending; empty where there is no such run.
     pub unattacked: Vec<RoundRow>,
     /// Who holds what.
@@ -104,9 +107,12 @@ impl RunRecord {
         let events = read_if_present(&events_path)?.unwrap_or_default();
         let verdicts_path = folder.join(file_name::VERDICTS);
         let verdicts = read_if_present(&verdicts_path)?.unwrap_or_default();
+        let replies_path = folder.join(file_name::REPLIES);
+        let replies = read_if_present(&replies_path)?.unwrap_or_default();
         Ok(Self {
             events: parse_events(&events_path, whole_lines(&events))?,
-            verdicts: parse_verdicts(&verdicts_path, whole_lines(&verdicts))?,
+            verdicts: parse_lines(&verdicts_path, whole_lines(&verdicts))?,
+            replies: parse_lines(&replies_path, whole_lines(&replies))?,
             unattacked: read_unattacked(folder, outline.summary.as_ref())?,
             partition: read_partition(folder)?,
             baselines: read_baselines(folder)?,
@@ -226,8 +232,11 @@ pub(super) fn parse_events(path: &Path, bytes: &[u8]) -> Result<Vec<Event>, Reco
     Ok(events)
 }
 
-/// The header of `verdicts.csv` alone is no row, and neither is an absent file.
-pub(super) fn parse_verdicts(path: &Path, bytes: &[u8]) -> Result<Vec<VerdictRow>, RecordError> {
+/// The rows of `verdicts.csv` or `replies.csv`. The header alone is no row, and neither is an absent file.
+pub(super) fn parse_lines<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Vec<T>, RecordError> {
     let rows = parse_rows(path, bytes)?;
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }

@@ -6,11 +6,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::file::{read_if_present, remove_if_present, whole_lines};
 use super::{
-    BaselinePoint, ClientRow, Event, RecordError, RoundRow, Summary, VerdictRow, file_name, reader,
-    write_atomic,
+    BaselinePoint, ClientRow, Event, RecordError, ReplyRow, RoundRow, Summary, VerdictRow,
+    file_name, reader, write_atomic,
 };
 
 /// Owns the folder of one run while it runs.
@@ -25,6 +26,8 @@ pub struct RunWriter {
     events: File,
     /// Opened with the first verdict: most runs have none.
     verdicts: Option<File>,
+    /// Opened with the first reply that was looked at.
+    replies: Option<File>,
     last_round: Option<u32>,
     baselines: BTreeMap<String, Vec<BaselinePoint>>,
 }
@@ -43,6 +46,7 @@ impl RunWriter {
             file_name::ROUNDS,
             file_name::EVENTS,
             file_name::VERDICTS,
+            file_name::REPLIES,
             file_name::LEDGER,
             file_name::SUMMARY,
             file_name::SWEEP,
@@ -64,6 +68,7 @@ impl RunWriter {
             rounds: append_to(&rounds)?,
             events: append_to(&events)?,
             verdicts: None,
+            replies: None,
             last_round: None,
             baselines: BTreeMap::new(),
         })
@@ -71,7 +76,7 @@ impl RunWriter {
 
     /// Continues the run in `folder` after round `completed_rounds`, the last one of the host's checkpoint.
     ///
-    /// Rows, events and verdicts of later rounds are dropped, and so is a line that a crash cut short. The files of the end
+    /// Rows, events, verdicts and replies of later rounds are dropped, and so is a line that a crash cut short. The files of the end
     /// (`summary.json`, `clients.csv`, `confusion.csv`) are removed, for the run has not ended; partition and baselines stay,
     /// and so does the ledger: what was released cannot be taken back.
     ///
@@ -107,7 +112,12 @@ impl RunWriter {
                 kept_events.extend(json_line(&events_path, &event)?);
             }
         }
-        let verdicts = keep_verdicts(folder, completed_rounds)?;
+        let verdicts = keep_lines(folder, file_name::VERDICTS, |row: &VerdictRow| {
+            row.round <= completed_rounds
+        })?;
+        let replies = keep_lines(folder, file_name::REPLIES, |row: &ReplyRow| {
+            row.round <= completed_rounds
+        })?;
 
         for ending in [file_name::SUMMARY, file_name::CLIENTS, file_name::CONFUSION] {
             remove_if_present(&folder.join(ending))?;
@@ -119,6 +129,7 @@ impl RunWriter {
             rounds: append_to(&rounds_path)?,
             events: append_to(&events_path)?,
             verdicts,
+            replies,
             last_round,
             baselines: reader::read_baselines(folder)?,
         })
@@ -173,29 +184,19 @@ impl RunWriter {
     ///
     /// [`RecordError::Io`] when they cannot be written.
     pub fn verdicts(&mut self, rows: &[VerdictRow]) -> Result<(), RecordError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let path = self.folder.join(file_name::VERDICTS);
-        // The header goes with the first rows.
-        let mut writer = csv::WriterBuilder::new()
-            .has_headers(self.verdicts.is_none())
-            .from_writer(Vec::new());
-        for row in rows {
-            writer.serialize(row).map_err(encode_error(&path))?;
-        }
-        let lines = finish(&path, writer)?;
-        let file = match &mut self.verdicts {
-            Some(file) => file,
-            none => {
-                none.insert(File::create(&path).map_err(RecordError::io("cannot create", &path))?)
-            }
-        };
-        file.write_all(&lines)
-            .map_err(RecordError::io("cannot append to", &path))
+        append_rows(&self.folder, file_name::VERDICTS, &mut self.verdicts, rows)
     }
 
-    /// Waits until all rows, events and verdicts are on the disk.
+    /// Records what the host saw of the replies of a round, as [`RunWriter::verdicts`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Io`] when they cannot be written.
+    pub fn replies(&mut self, rows: &[ReplyRow]) -> Result<(), RecordError> {
+        append_rows(&self.folder, file_name::REPLIES, &mut self.replies, rows)
+    }
+
+    /// Waits until all rows, events, verdicts and replies are on the disk.
     ///
     /// # Errors
     ///
@@ -205,11 +206,14 @@ impl RunWriter {
             (&self.rounds, file_name::ROUNDS),
             (&self.events, file_name::EVENTS),
         ];
-        let verdicts = self
-            .verdicts
-            .as_ref()
-            .map(|file| (file, file_name::VERDICTS));
-        for (file, name) in always.into_iter().chain(verdicts) {
+        let sometimes = [
+            (&self.verdicts, file_name::VERDICTS),
+            (&self.replies, file_name::REPLIES),
+        ];
+        let sometimes = sometimes
+            .into_iter()
+            .filter_map(|(file, name)| Some((file.as_ref()?, name)));
+        for (file, name) in always.into_iter().chain(sometimes) {
             file.sync_data()
                 .map_err(RecordError::io("cannot flush", &self.folder.join(name)))?;
         }
@@ -322,14 +326,44 @@ impl RunWriter {
     }
 }
 
-/// Rewrites `verdicts.csv` without the rounds after `completed_rounds`, and opens it; `None` where nothing is left.
-fn keep_verdicts(folder: &Path, completed_rounds: u32) -> Result<Option<File>, RecordError> {
-    let path = folder.join(file_name::VERDICTS);
+/// Appends rows in one write to a file that begins, with its header, with the first of them.
+fn append_rows<T: Serialize>(
+    folder: &Path,
+    name: &str,
+    file: &mut Option<File>,
+    rows: &[T],
+) -> Result<(), RecordError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let path = folder.join(name);
+    let mut writer = csv::WriterBuilder::new()
+        .has_headers(file.is_none())
+        .from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(encode_error(&path))?;
+    }
+    let lines = finish(&path, writer)?;
+    let file = match file {
+        Some(file) => file,
+        none => none.insert(File::create(&path).map_err(RecordError::io("cannot create", &path))?),
+    };
+    file.write_all(&lines)
+        .map_err(RecordError::io("cannot append to", &path))
+}
+
+/// Rewrites a file of [`append_rows`] without the rows that are not to be kept, and opens it; `None` where nothing is left.
+fn keep_lines<T: Serialize + DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+    keep: impl Fn(&T) -> bool,
+) -> Result<Option<File>, RecordError> {
+    let path = folder.join(name);
     let Some(bytes) = read_if_present(&path)? else {
         return Ok(None);
     };
-    let mut rows = reader::parse_verdicts(&path, whole_lines(&bytes))?;
-    rows.retain(|row| row.round <= completed_rounds);
+    let mut rows: Vec<T> = reader::parse_lines(&path, whole_lines(&bytes))?;
+    rows.retain(|row| keep(row));
     if rows.is_empty() {
         remove_if_present(&path)?;
         return Ok(None);

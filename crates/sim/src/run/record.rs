@@ -1,6 +1,6 @@
 //! What a round leaves in the record.
 
-use cloister_host::Spending;
+use cloister_host::{Observed, Spending};
 use cloister_nn::metrics::Evaluation;
 use cloister_protocol::{ClientVerdict, RoundReport};
 use cloister_report::record::{Event, RoundRow, event_kind};
@@ -79,6 +79,29 @@ impl Run<'_> {
         Ok(self.writer.verdicts(&rows)?)
     }
 
+    /// Lets the monitor look at the round.
+    fn look(&mut self, row: &RoundRow, report: &RoundReport) -> Result<(), SimError> {
+        let federation = self.federation;
+        let Some(monitor) = &mut self.monitor else {
+            return Ok(());
+        };
+        let mut observed = Observed {
+            report,
+            row,
+            excess: None,
+            beyond_budget: None,
+        };
+        if let Some(privacy) = &self.privacy {
+            observed.excess = privacy.excess(report.round, federation.owned())?;
+            if report.round == 1 {
+                observed.beyond_budget = privacy.beyond_budget(federation.owned())?;
+            }
+        }
+        let findings = monitor.observe(&observed, |client| federation.name(client));
+        self.pending.extend(findings.flags);
+        Ok(self.writer.replies(&findings.replies)?)
+    }
+
     pub(super) fn record_round(
         &mut self,
         row: &RoundRow,
@@ -91,6 +114,7 @@ impl Run<'_> {
                 .push(Event::new(report.round, event_kind::LATE, message));
         }
         self.pending.extend(cloister_host::ending(report));
+        self.look(row, report)?;
         for event in std::mem::take(&mut self.pending) {
             self.writer.event(&event)?;
             observe(&SimEvent::Record(&event));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cloister_report::record::{Event, RoundRow};
+use cloister_report::record::{Event, RoundRow, event_kind};
 use serde::Deserialize;
 
 use super::super::desk::Desk;
@@ -15,6 +15,8 @@ use crate::store::StoreError;
 const EXPERIMENTS: usize = 128;
 /// Happenings of an experiment that are remembered.
 pub(super) const HAPPENINGS: usize = 50;
+/// Anomalies of an experiment that are remembered in full.
+pub(super) const FLAGS: usize = 50;
 /// Characters of a site's reason that are shown.
 pub(super) const REASON: usize = 300;
 /// Lines that are read at a time.
@@ -45,6 +47,9 @@ pub(super) struct Chronicle {
     /// The last happenings, oldest first.
     pub(super) recent: VecDeque<Happening>,
     pub(super) promise: Option<Promise>,
+    /// Anomalies in all, and the last of them, oldest first.
+    pub(super) flagged: u64,
+    pub(super) flags: VecDeque<Event>,
 }
 
 /// A line of the story that is not a round.
@@ -82,6 +87,13 @@ impl Chronicle {
                     accuracy: row.test_accuracy,
                     epsilon: row.epsilon,
                 });
+            }
+            Line::Event(event) if event.kind == event_kind::ANOMALY => {
+                self.flagged += 1;
+                if self.flags.len() == FLAGS {
+                    self.flags.pop_front();
+                }
+                return self.flags.push_back(event);
             }
             Line::Event(event) => Happening::Event(event),
             Line::State { state, reason } => Happening::State(state, reason),

@@ -1,10 +1,10 @@
 //! The page of one experiment.
 
 use askama::Template;
-use cloister_report::record::event_kind;
+use cloister_report::record::{AnomalyFlag, Event, event_kind};
 
 use super::Hall;
-use super::chronicle::{Chronicle, HAPPENINGS, Happening, REASON};
+use super::chronicle::{Chronicle, FLAGS, HAPPENINGS, Happening, REASON};
 use super::parts::{self, Facts, Tile, answer};
 use super::routes::Trouble;
 use super::words;
@@ -26,6 +26,9 @@ struct Single {
     has_report: bool,
     answers: Vec<Said>,
     answers_left_out: String,
+    flagged: u64,
+    flags: Vec<Row>,
+    most_flags: usize,
     happenings: Vec<Row>,
     most: usize,
     config: String,
@@ -78,7 +81,7 @@ pub(super) fn page(hall: &Hall, id: Id) -> Result<String, Trouble> {
     let page = Single {
         title: facts.name.clone(),
         federation: status.federation.clone(),
-        tiles: tiles(experiment, &facts),
+        tiles: tiles(experiment, &facts, chronicle.flagged),
         figures: figures(&chronicle),
         has_report: !chronicle.points.is_empty(),
         answers: answers.collect(),
@@ -86,6 +89,9 @@ pub(super) fn page(hall: &Hall, id: Id) -> Result<String, Trouble> {
             0 => String::new(),
             more => format!("{} more in", words::counted(more as u64, "site")),
         },
+        flagged: chronicle.flagged,
+        flags: chronicle.flags.iter().rev().map(flag).collect(),
+        most_flags: FLAGS,
         happenings: chronicle.recent.iter().rev().map(row).collect(),
         most: HAPPENINGS,
         config: record.config.chars().take(CONFIG).collect(),
@@ -96,7 +102,7 @@ pub(super) fn page(hall: &Hall, id: Id) -> Result<String, Trouble> {
     Ok(page.render()?)
 }
 
-fn tiles(experiment: &ExperimentStatus, facts: &Facts) -> Vec<Tile> {
+fn tiles(experiment: &ExperimentStatus, facts: &Facts, flagged: u64) -> Vec<Tile> {
     let measured = match experiment.accuracy {
         Some(_) => "on the director's own examples",
         None => "the director has measured none",
@@ -127,6 +133,14 @@ fn tiles(experiment: &ExperimentStatus, facts: &Facts) -> Vec<Tile> {
             note: "why is below".to_owned(),
         },
         Tile {
+            name: "Anomalies",
+            value: words::count(flagged),
+            note: match flagged {
+                0 => "nothing was flagged".to_owned(),
+                _ => "who, when and why is below".to_owned(),
+            },
+        },
+        Tile {
             name: "From sites",
             value: facts.up.clone(),
             note: format!("{} to sites", facts.down),
@@ -145,6 +159,17 @@ fn figures(chronicle: &Chronicle) -> Vec<Figure> {
         svg: curve.large(),
     });
     drawn.filter(|figure| !figure.svg.is_empty()).collect()
+}
+
+fn flag(event: &Event) -> Row {
+    Row {
+        round: event.round.to_string(),
+        class: "waits",
+        kind: AnomalyFlag::of(event)
+            .map_or_else(String::new, |flag| words::foreign(&flag.rule, 20)),
+        site: event.client.clone().unwrap_or_else(|| "the run".to_owned()),
+        words: words::foreign(&event.message, REASON),
+    }
 }
 
 fn row(happening: &Happening) -> Row {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
-use cloister_report::record::{Event, RoundRow, RunWriter};
+use cloister_report::record::{AnomalyFlag, Event, RoundRow, RunWriter};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -186,6 +186,21 @@ pub(super) fn rounds(store: &Store, id: Id, rounds: u32) {
             writer.event(&event).unwrap();
             lines.push(line("event", &event).unwrap());
         }
+        if round == 5 {
+            let flag = AnomalyFlag {
+                rule: "norm".to_owned(),
+                value: 9.5,
+                threshold: 6.0,
+                ..AnomalyFlag::default()
+            };
+            let event = flag.event(
+                round,
+                Some("harbour".to_owned()),
+                format!("far too long {HOSTILE}"),
+            );
+            writer.event(&event).unwrap();
+            lines.push(line("event", &event).unwrap());
+        }
         lines.push(line("round", &row).unwrap());
         writer.round(&row).unwrap();
         store
@@ -271,6 +286,13 @@ async fn each_route_answers() {
         page.contains("round 12: 0.511") && page.contains("1.39"),
         "{page}"
     );
+    for words in [
+        "id=\"anomalies\"",
+        "far too long &#60;script",
+        "1 in all; newest first",
+    ] {
+        assert!(page.contains(words), "{words} is missing in {page}");
+    }
     let (_, report) = around.get("/experiments/2/report").await;
     assert!(report.contains("digits-dp") && report.contains("harbour"));
 }
