@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Measure a trained model on its own test data or on other data
     Evaluate(EvaluateArgs),
+    /// Let a trained model judge rows or images: a line for each, as they come
+    Predict(PredictArgs),
     /// Look at data and how it is dealt to clients
     #[command(subcommand)]
     Data(DataCommand),
@@ -182,6 +184,24 @@ pub(crate) struct EvaluateArgs {
     /// Set a key of the run's config, as in data.label=outcome; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Compare groups of the examples by this column of the table, also one that is no feature; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) subgroup: Vec<String>,
+    /// Take examples for the second of two classes from this probability on [default: chosen on the training examples]
+    #[arg(long, value_name = "P")]
+    pub(crate) threshold: Option<f64>,
+    /// How the threshold is chosen on the training examples
+    #[arg(long, value_enum, default_value_t, value_name = "RULE")]
+    pub(crate) threshold_by: ThresholdBy,
+    /// The specificity for which a second threshold is chosen on the training examples
+    #[arg(long, value_name = "S", default_value_t = 0.9)]
+    pub(crate) specificity: f64,
+    /// Replicates of the bootstrap that makes intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) replicates: u32,
+    /// Coverage that the intervals aim at
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub(crate) level: f64,
     #[command(flatten)]
     pub(crate) threads: Threads,
     /// Print JSON
@@ -196,6 +216,52 @@ pub(crate) struct StatisticsArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// A run folder, or a model.safetensors that a run has left with its pipeline.json beside it
+    #[arg(value_name = "RUN|MODEL")]
+    pub(crate) model: PathBuf,
+    /// A table, npz, npy, IDX, PNG, JPEG, a folder of pictures, or - for lines of a table from the standard input
+    #[arg(value_name = "INPUT")]
+    pub(crate) input: PathBuf,
+    /// Write to this file [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Add a column that says whether the probability of --class is at least this
+    #[arg(long, value_name = "P")]
+    pub(crate) threshold: Option<f64>,
+    /// The class that raises an alert [default: the second of two]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) class: Option<String>,
+    /// Write rows that raise an alert, and no others
+    #[arg(long)]
+    pub(crate) only_alerts: bool,
+    /// Carry a column of the table along, as a number of a case; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) keep: Vec<String>,
+    /// The first line of the table is a row, and columns go by their places
+    #[arg(long)]
+    pub(crate) no_header: bool,
+    /// The array of an npz file [default: test_images, x_test, images, x, X or arr_0]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) array: Option<String>,
+    /// Warn of rows that cannot be read, and go on
+    #[arg(long)]
+    pub(crate) skip_faulty: bool,
+}
+
+/// How a threshold between two classes is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ThresholdBy {
+    /// The largest sensitivity + specificity
+    #[default]
+    Youden,
+    /// The largest F1 of the second class
+    F1,
+    /// The specificity of --specificity
+    Specificity,
 }
 
 #[derive(Debug, Subcommand)]

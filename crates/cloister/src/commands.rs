@@ -12,11 +12,13 @@ mod evaluate;
 mod federation;
 mod leak;
 mod operator;
+mod predict;
 mod privacy;
 mod progress;
 mod report;
 mod simulate;
 mod statistics;
+mod trained;
 
 use std::path::Path;
 
@@ -40,6 +42,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Statistics(args) => statistics::run(&args),
         Command::Config(command) => config::run(&command),

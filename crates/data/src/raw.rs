@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rand::seq::SliceRandom;
 
 use crate::classes::shortened;
+use crate::config::ColumnRef;
 use crate::dataset::{Dataset, Sites, TrainTest};
 use crate::duplicates::Index;
 use crate::error::DataError;
@@ -16,7 +17,7 @@ use crate::prepare::{
 };
 use crate::select::{Chosen, FOLD_STREAM, RESAMPLE_STREAM, stream};
 use crate::statistics::{RowStatistics, TableStatistics, Value};
-use crate::tables::{TablePart, TableSet};
+use crate::tables::{TablePart, TableSet, find_column};
 
 /// Rows as they were read, and which of them train and which test: what a federation starts from, before anybody knows the
 /// figures by which they are prepared.
@@ -110,6 +111,22 @@ impl RawData {
             classes: self.classes.len(),
             sites: self.sites(),
         }
+    }
+
+    /// The cells of a column of the test rows as they stand in the file, feature or not, in the order in which
+    /// [`RawData::prepared`] has these rows; for whoever looks at groups of them.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] when there is no such column, or for images.
+    pub fn test_cells(&self, column: &ColumnRef) -> Result<Vec<&str>, DataError> {
+        let RawContent::Table { set, .. } = &self.content else {
+            let reason = format!("{column} is asked for, but this is a set of images");
+            return Err(DataError::setting("columns", reason));
+        };
+        let part = set.test.as_ref().unwrap_or(&set.train);
+        let column = find_column(&part.first().grid, "columns", column)?;
+        let rows = self.chosen.test.iter();
+        Ok(rows.map(|row| part.row(*row).cell(column)).collect())
     }
 
     /// What was noticed while the rows were read and chosen, in words.

@@ -7,6 +7,8 @@
 
 mod anomaly;
 mod checkpoint;
+mod pipeline;
+mod quality;
 mod round;
 mod setting;
 mod spending;
@@ -17,6 +19,8 @@ mod trust;
 
 pub use anomaly::{Findings, Memory, Monitor, Observed};
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use pipeline::{PipelineFileError, write_pipeline};
+pub use quality::{Groups, Judging, ThresholdChoice};
 pub use round::{bucket_failed, budget_spent, ending, guard_finding, row, verdicts};
 pub use setting::{Member, Place, Setting};
 pub use spending::{Excess, Spending, SpendingError, ledger_of};

@@ -9,7 +9,8 @@ use cloister_nn::metrics::Evaluation;
 use cloister_nn::model_file::{self, ModelFileError};
 use cloister_report::record::{
     AggregationInfo, AnomalyInfo, AtSites, AttackInfo, Baseline, Best, Communication, DataInfo,
-    HeadlineMetric, Metrics, ModelInfo, PrivacyInfo, RoundOutcome, RoundRow, Summary,
+    HeadlineMetric, Metrics, ModelInfo, PrivacyInfo, Quality, RoundOutcome, RoundRow, Summary,
+    reached,
 };
 use cloister_robust::AggregationConfig;
 use sha2::{Digest, Sha256};
@@ -61,6 +62,8 @@ pub struct Ending<'a> {
     pub rows: &'a [RoundRow],
     /// The final model on test examples, where there are some.
     pub evaluation: Option<&'a Evaluation>,
+    /// More figures of it, from [`crate::Judging`].
+    pub quality: Option<Quality>,
     /// Models trained beside it.
     pub baselines: BTreeMap<String, Baseline>,
     /// Replies refused.
@@ -112,6 +115,7 @@ pub fn summary(ending: &Ending<'_>) -> Summary {
         completed: rows.len() as u32 - abandoned,
         abandoned,
         final_: ending.evaluation.map(metrics).unwrap_or_default(),
+        quality: ending.quality.clone(),
         best: best(rows, setting.classes),
         metric: headline(setting.classes),
         privacy: ending.privacy.clone(),
@@ -123,6 +127,7 @@ pub fn summary(ending: &Ending<'_>) -> Summary {
             } else {
                 bytes_up as f64 / (replies as f64 * parameters as f64)
             },
+            reached: reached(rows, headline(setting.classes)),
         },
         refused: ending.refused,
         seconds: rows.iter().map(|row| row.seconds).sum(),

@@ -172,18 +172,11 @@ impl Tally {
 
     /// The probability of each class: `[n, classes]`, rows of which sum to 1. NaN where a logit is.
     pub fn probabilities(&self) -> Vec<f64> {
-        let mut probabilities = Vec::with_capacity(self.len() * self.classes);
+        let mut all = Vec::with_capacity(self.len() * self.classes);
         for (row, _) in self.rows() {
-            if let [log_odds] = row {
-                let one = sigmoid(f64::from(*log_odds));
-                let zero = sigmoid(-f64::from(*log_odds));
-                probabilities.extend([zero, one]);
-                continue;
-            }
-            let normaliser = log_sum_exp(row);
-            probabilities.extend(row.iter().map(|&z| (f64::from(z) - normaliser).exp()));
+            all.extend(probabilities(row, self.classes));
         }
-        probabilities
+        all
     }
 
     /// The rows ranked by the probability of a class, one against the rest; thresholds are probabilities. `None` when a logit
@@ -315,6 +308,28 @@ fn balanced_accuracy(confusion: &[Vec<u64>]) -> f64 {
     } else {
         sum / f64::from(present)
     }
+}
+
+/// The probability of each class, from one row's logits: one a class, or a single one, the log-odds of class 1 of two. They sum
+/// to 1; NaN where a logit is.
+///
+/// # Panics
+/// When there are neither as many logits as classes, nor one for two.
+pub fn probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
+    assert!(
+        logits.len() == classes || (logits.len() == 1 && classes == 2),
+        "{} logits do not fit {classes} classes",
+        logits.len()
+    );
+    if let [log_odds] = logits {
+        let odds = f64::from(*log_odds);
+        return vec![sigmoid(-odds), sigmoid(odds)];
+    }
+    let normaliser = log_sum_exp(logits);
+    logits
+        .iter()
+        .map(|&z| (f64::from(z) - normaliser).exp())
+        .collect()
 }
 
 /// `1 / (1 + exp(-z))`, without overflow; NaN stays NaN.

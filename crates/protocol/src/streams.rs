@@ -43,6 +43,8 @@ pub enum Purpose {
     Evaluate,
     /// The signs of the sketches by which the server compares directions.
     Watch,
+    /// Bootstrap replicates of the test examples, for the intervals of a model's figures.
+    Intervals,
 }
 
 impl Purpose {
@@ -67,6 +69,7 @@ impl Purpose {
             Self::Defence => 16,
             Self::Evaluate => 17,
             Self::Watch => 18,
+            Self::Intervals => 19,
         }
     }
 }

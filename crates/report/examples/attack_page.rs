@@ -265,6 +265,7 @@ impl Sample {
         let names = (0..self.clients).filter(|&client| self.is_malicious(client));
         Summary {
             at_sites: None,
+            quality: None,
             name: self.name.to_owned(),
             seed: 1,
             rounds: self.rounds,

@@ -222,6 +222,7 @@ fn run(folder: &Path, name: &str, statement: Statement) -> Result<RunRecord, Rec
     }
     writer.summary(&Summary {
         at_sites: None,
+        quality: None,
         name: name.to_owned(),
         seed: 1,
         rounds: ROUNDS,

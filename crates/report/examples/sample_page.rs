@@ -341,6 +341,7 @@ impl Sample {
         };
         Summary {
             at_sites: None,
+            quality: None,
             name: self.name.to_owned(),
             seed: self.seed,
             rounds: self.rounds,
@@ -363,6 +364,7 @@ impl Sample {
                 bytes_up: rows.iter().map(|row| row.bytes_up).sum(),
                 bytes_down: rows.iter().map(|row| row.bytes_down).sum(),
                 bytes_per_parameter: 4.0 + 60.0 / self.parameters as f64,
+                ..Communication::default()
             },
             refused: rows.iter().map(|row| u64::from(row.refused)).sum(),
             seconds: 0.11 * f64::from(self.rounds),

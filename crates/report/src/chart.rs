@@ -10,6 +10,7 @@ mod roc;
 mod scale;
 mod shares;
 mod spread;
+mod square;
 
 use std::fmt::Write;
 
@@ -21,6 +22,7 @@ pub(crate) use matrix::{Cell, MatrixChart, client_grid};
 pub(crate) use roc::{RocChart, RocCurve};
 pub(crate) use shares::{Group, Row, ShareGrid};
 pub(crate) use spread::{DotRows, Histogram, Reference};
+pub(crate) use square::{Guessing, SquareChart, SquareCurve};
 
 /// Distinct series colours of the style sheet.
 pub(crate) const COLOURS: usize = 8;

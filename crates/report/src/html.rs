@@ -17,6 +17,7 @@ mod kept;
 mod leakage;
 mod page;
 mod privacy;
+mod quality;
 mod run;
 mod tradeoff;
 mod wire;

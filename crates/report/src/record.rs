@@ -12,6 +12,8 @@
 //! | `baselines.csv` | a [`BaselinePoint`] a baseline and round | when a baseline is done |
 //! | `clients.csv` | a [`ClientRow`] a client | at the end |
 //! | `confusion.csv` | true x predicted classes | at the end |
+//! | `curves.json` | [`QualityCurves`]: ROC, precision against recall, reliability | at the end |
+//! | `pipeline.json` | what makes examples of rows: the data crate's, not [`RunWriter`]'s | once, at the start |
 //! | `summary.json` | the [`Summary`] | at the end; its presence says that the run ended |
 //! | `leakage/` | `leakage.json`, a [`leakage::LeakageReport`], and the pictures that it names | by the red team, later |
 //!
@@ -31,6 +33,7 @@ mod file;
 pub mod leakage;
 pub(crate) mod number;
 mod privacy;
+mod quality;
 mod reader;
 mod sweep;
 mod writer;
@@ -47,6 +50,12 @@ pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
 pub use file::write_atomic;
 pub use privacy::PrivacyInfo;
+pub(crate) use quality::text;
+pub use quality::{
+    BootstrapInfo, ClassQuality, GroupQuality, IntervalQuality, MeanQuality, NamedCurve,
+    OperatingFigures, Quality, QualityCurves, Reached, ReliabilityPoint, Subgroups, Thresholds,
+    reached,
+};
 pub use reader::{ConfusionTable, PartitionTable, RunRecord};
 pub use sweep::{SweepRecord, SweepResult, SweepRow, SweepStatus, SweepWriter};
 pub use writer::RunWriter;
@@ -75,8 +84,12 @@ pub mod file_name {
     pub const CLIENTS: &str = "clients.csv";
     /// True x predicted classes.
     pub const CONFUSION: &str = "confusion.csv";
+    /// Curves of the final model on the test set.
+    pub const CURVES: &str = "curves.json";
     /// The final model. Nothing here writes it: the host does.
     pub const MODEL: &str = "model.safetensors";
+    /// What makes examples of rows and pictures. Nothing here writes it: the host does.
+    pub const PIPELINE: &str = "pipeline.json";
     /// The end result.
     pub const SUMMARY: &str = "summary.json";
     /// The folder of the leakage report.
@@ -348,6 +361,9 @@ pub struct Communication {
     /// Bytes of one reply per model parameter: 4 for plain `f32` updates, plus framing.
     #[serde(with = "number")]
     pub bytes_per_parameter: f64,
+    /// What levels of the headline metric have cost: from [`reached`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reached: Vec<Reached>,
 }
 
 /// The model of a run.
@@ -447,6 +463,9 @@ pub struct Summary {
     /// Test figures of the final model.
     #[serde(rename = "final")]
     pub final_: Metrics,
+    /// More figures of it, with intervals; `None` in records of before there were any, and without test examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
     /// The best round; `None` when no round was evaluated.
     pub best: Option<Best>,
     /// What was promised; `None` without differential privacy.

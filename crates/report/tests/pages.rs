@@ -53,6 +53,7 @@ fn summary(name: &str, seed: u64, accuracy: f64) -> Summary {
             bytes_up: 2_000,
             bytes_down: 4_000,
             bytes_per_parameter: 4.5,
+            ..Communication::default()
         },
         seconds: 1.5,
         data: DataInfo {

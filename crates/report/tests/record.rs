@@ -78,6 +78,7 @@ fn summary() -> Summary {
             bytes_up: 8,
             bytes_down: 9,
             bytes_per_parameter: 4.01,
+            ..Communication::default()
         },
         baselines: [("centralised".to_owned(), Baseline::default())].into(),
         trust: vec!["The server sees each update.".to_owned()],

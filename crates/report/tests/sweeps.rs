@@ -185,6 +185,7 @@ fn a_sweep_in_progress_and_one_of_one_key_have_pages() {
             config: Some(config),
             summary: Some(Summary {
                 at_sites: None,
+                quality: None,
                 name: settings[0].1.to_owned(),
                 final_: Metrics {
                     accuracy: Some(accuracy),
@@ -225,6 +226,7 @@ fn many_differing_settings_fit_a_terminal() {
             config: Some(format!("{keys}[aggregation]\nrule = \"{name}-rule\"\n")),
             summary: Some(Summary {
                 at_sites: None,
+                quality: None,
                 name: name.to_owned(),
                 final_: Metrics {
                     accuracy: Some(accuracy),
@@ -263,6 +265,7 @@ fn runs_of_one_name_and_many_settings_go_by_their_folders() {
         config: Some(format!("a = {value}\nb = {value}\nc = {value}\n")),
         summary: Some(Summary {
             at_sites: None,
+            quality: None,
             name: "same".to_owned(),
             ..Summary::default()
         }),

@@ -18,6 +18,9 @@ pub enum SimError {
     /// The model file could not be made.
     #[error(transparent)]
     ModelFile(#[from] cloister_host::ModelError),
+    /// The pipeline could not be kept.
+    #[error(transparent)]
+    Pipeline(#[from] cloister_host::PipelineFileError),
     /// The config is wrong.
     #[error(transparent)]
     Config(#[from] cloister_config::ConfigError),

@@ -1,24 +1,53 @@
 //! From a federation and its final model to the parts of the record.
 
-use cloister_nn::metrics::Evaluation;
+use cloister_data::Dataset;
+use cloister_host::{Groups, Judging};
+use cloister_nn::metrics::{Evaluation, Tally};
 use cloister_nn::parallel;
 use cloister_protocol::Learner;
-use cloister_report::record::ClientRow;
+use cloister_report::record::{ClientRow, Quality, QualityCurves};
 
 use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
 
 /// Judges `parameters` on the test examples.
 pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usize) -> Evaluation {
-    let test = &federation.data.test;
-    parallel::evaluate(
+    tally(federation, &federation.data.test, parameters, threads).finish()
+}
+
+fn tally(federation: &Federation, data: &Dataset, parameters: &[f32], threads: usize) -> Tally {
+    parallel::logits_of(
         &federation.model,
         parameters,
-        test.features(),
-        test.labels(),
+        data.features(),
+        data.labels(),
         threads,
         federation.streams.evaluation(),
     )
+}
+
+/// Judges the final model at length. The threshold between two classes is chosen on the pooled training examples, but for a run
+/// with privacy: there it would be one more figure made of them, without noise.
+pub(crate) fn judge(
+    federation: &Federation,
+    parameters: &[f32],
+    threads: usize,
+) -> (Evaluation, Quality, QualityCurves) {
+    let (train, test) = (&federation.data.train, &federation.data.test);
+    let tally = |data| tally(federation, data, parameters, threads);
+    let judged = tally(test);
+    let choosing = train.classes().len() == 2 && federation.experiment.privacy.is_none();
+    let chosen_on = choosing.then(|| tally(train));
+    let words = || format!("the {} training examples", train.len());
+    Judging {
+        chosen_on: chosen_on.as_ref().map(|tally| (tally, words())),
+        sites: test.sites().map(|sites| Groups {
+            names: &sites.names,
+            of_row: &sites.of_row,
+        }),
+        ..Judging::of_run(&judged, train.classes())
+    }
+    .judge(&federation.streams)
 }
 
 /// Each client's row: how often it took part, and how good the global model is on its own examples.

@@ -128,7 +128,6 @@ struct Run<'a> {
     /// Rounds in which the rule kept a reply of each client.
     kept: Vec<u32>,
     rows: Vec<RoundRow>,
-    last_evaluation: Option<Evaluation>,
     pending: Vec<Event>,
     /// How the round in progress ended.
     report: Option<RoundReport>,
@@ -195,6 +194,9 @@ impl<'a> Run<'a> {
             Some(checkpoint) => RunWriter::reopen(folder, checkpoint.server.round)?,
             None => RunWriter::create(folder, &config)?,
         };
+        if let Some(pipeline) = &federation.data.pipeline {
+            cloister_host::write_pipeline(folder, pipeline)?;
+        }
         let mark = stored.as_ref().map(|checkpoint| {
             let mark = checkpoint.ledger.clone().unwrap_or_default();
             (mark, checkpoint.server.round)
@@ -218,7 +220,6 @@ impl<'a> Run<'a> {
             config_sha256,
             virtual_now: Duration::ZERO,
             rows: Vec::new(),
-            last_evaluation: None,
             pending: Vec::new(),
             report: None,
             round_time: Duration::ZERO,
@@ -390,9 +391,6 @@ impl<'a> Run<'a> {
         let mut row = self.row(&report, &schedule, evaluation.as_ref());
         row.seconds = watch.elapsed().as_secs_f64();
         self.record_round(&row, &report, observe)?;
-        if let Some(evaluation) = evaluation {
-            self.last_evaluation = Some(evaluation);
-        }
         self.rows.push(row);
         if self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint()?;
@@ -521,13 +519,10 @@ impl<'a> Run<'a> {
         }
         let global = self.server.global().clone();
         let threads = self.options.threads;
-        let evaluation = match self.last_evaluation.take() {
-            Some(evaluation) if self.server.is_finished() => evaluation,
-            // A resumed run that had only its end left to do, or one that its privacy budget ended.
-            _ => results::evaluate(self.federation, &global, threads),
-        };
+        let (evaluation, quality, curves) = results::judge(self.federation, &global, threads);
         let classes = self.federation.data.train.classes();
         self.writer.confusion(classes, &evaluation.confusion)?;
+        self.writer.curves(&curves)?;
         let mut clients = results::clients(
             self.federation,
             &global,
@@ -581,6 +576,7 @@ impl<'a> Run<'a> {
             setting: &setting,
             rows: &self.rows,
             evaluation: Some(&evaluation),
+            quality: Some(quality),
             baselines,
             refused: self.refusals.iter().map(|n| u64::from(*n)).sum(),
             threads,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cloister_report::compare::Comparison;
 use cloister_report::html;
-use cloister_report::record::{RunRecord, file_name, flags_text, write_atomic};
+use cloister_report::record::{RunRecord, Summary, file_name, flags_text, write_atomic};
 
 use crate::args::{Format, ReportArgs};
 use crate::output;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
                 [folder] if !is_sweep(folder) => flags_text(&RunRecord::read(folder)?.events),
                 _ => String::new(),
             };
-            output::print(&(comparison.text() + &flags))
+            output::print(&(comparison.text() + &quality(&args.runs)? + &flags))
         }
         Format::Json => output::print_json(&comparison.json()?),
         Format::Csv => output::print(&comparison.csv()?),
@@ -40,6 +40,22 @@ fn page_path(args: &ReportArgs) -> Option<PathBuf> {
         (None, [folder]) => Some(folder.join(file_name::REPORT)),
         (None, _) => None,
     }
+}
+
+/// How good the final model is, where the report is about one run that says so.
+fn quality(folders: &[PathBuf]) -> Result<String> {
+    let [folder] = folders else {
+        return Ok(String::new());
+    };
+    if is_sweep(folder) {
+        return Ok(String::new());
+    }
+    let summary = Summary::read(folder)?;
+    let text = summary.and_then(|summary| {
+        let quality = summary.quality.as_ref()?;
+        Some(quality.text(&summary.final_, summary.metric))
+    });
+    Ok(text.map_or_else(String::new, |text| format!("\n{text}")))
 }
 
 fn is_sweep(folder: &Path) -> bool {

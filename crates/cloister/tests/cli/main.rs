@@ -10,6 +10,7 @@
 mod aggregate;
 mod calculator;
 mod federation;
+mod judging;
 mod runs;
 mod statement;
 mod words;

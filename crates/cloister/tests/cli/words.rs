@@ -14,6 +14,7 @@ fn help_names_every_command_and_goes_to_stdout() {
         "simulate",
         "report",
         "evaluate",
+        "predict",
         "data",
         "config",
         "aggregate",

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cloister_host::{Checkpoint, Ending, Member, Observed, Place, Setting, Spending};
-use cloister_nn::metrics::Evaluation;
+use cloister_host::{Checkpoint, Ending, Judging, Member, Observed, Place, Setting, Spending};
+use cloister_nn::metrics::{Evaluation, Tally};
 use cloister_nn::parallel;
 use cloister_privacy::{LedgerError, Mark};
 use cloister_protocol::{ClientId, PrivacyPlan, RoundReport};
@@ -77,8 +77,13 @@ pub(super) fn spending(
 }
 
 fn evaluate(hosted: &Hosted) -> Option<Evaluation> {
+    Some(tally(hosted)?.finish())
+}
+
+/// The model's logits on the director's own examples.
+fn tally(hosted: &Hosted) -> Option<Tally> {
     let test = hosted.setup.test.as_ref()?;
-    Some(parallel::evaluate(
+    Some(parallel::logits_of(
         &hosted.plan.model,
         hosted.server.global(),
         test.features(),
@@ -188,10 +193,16 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         hosted.rows.len() as u32,
     )?;
     write_atomic(&folder.join(file_name::MODEL), &model)?;
-    let evaluation = evaluate(hosted);
-    if let Some(evaluation) = &evaluation {
+    // No threshold is chosen: the director has no training examples.
+    let judged = tally(hosted).map(|test| Judging::of_run(&test, classes).judge(&plan.streams));
+    if let Some((evaluation, _, curves)) = &judged {
         hosted.writer.confusion(classes, &evaluation.confusion)?;
+        hosted.writer.curves(curves)?;
     }
+    let (evaluation, quality) = match judged {
+        Some((evaluation, quality, _)) => (Some(evaluation), Some(quality)),
+        None => (None, None),
+    };
     let members: Vec<Member> = hosted
         .charter
         .members
@@ -230,6 +241,7 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         setting: &setting,
         rows: &hosted.rows,
         evaluation: evaluation.as_ref(),
+        quality,
         baselines: Default::default(),
         refused: hosted.refusals.iter().map(|count| u64::from(*count)).sum(),
         threads: hosted.setup.threads,

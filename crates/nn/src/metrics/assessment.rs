@@ -5,7 +5,7 @@ use rand::Rng;
 use super::bootstrap::{Bootstrap, Interval, Resampling};
 use super::calibration::{Reliability, brier, squared_distance};
 use super::per_class::{ClassFigures, ClassMeans, class_means, per_class};
-use super::{Evaluation, Tally};
+use super::{Evaluation, Ranking, Tally};
 
 /// How a model is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +56,9 @@ pub struct Assessment {
     pub intervals: Vec<(&'static str, Interval)>,
 }
 
+/// Scores (rows x classes) beyond which AUROC and average precision have no intervals: the rows are put in order for each class.
+const MOST_ORDERED: usize = 50_000_000;
+
 /// The figures with intervals.
 const NAMES: [&str; 9] = [
     "accuracy",
@@ -74,13 +77,9 @@ impl Assessment {
     pub fn of(tally: &Tally, plan: &AssessmentPlan, rng: &mut impl Rng) -> Self {
         let evaluation = tally.finish();
         let probabilities = tally.probabilities();
-        let rankings: Vec<_> = (0..tally.classes())
-            .map(|class| tally.ranking(class))
-            .collect();
-        let class_average_precision: Vec<Option<f64>> = rankings
-            .iter()
-            .map(|ranking| ranking.as_ref()?.average_precision())
-            .collect();
+        // One class after the other: a ranking of each at once would be as large as the probabilities.
+        let areas = (0..tally.classes()).map(|class| areas(tally, &probabilities, class));
+        let (class_auroc, class_average_precision): (Vec<_>, Vec<_>) = areas.unzip();
         let average_precision = match tally.classes() {
             2 => class_average_precision[1],
             _ => mean(&class_average_precision),
@@ -94,10 +93,7 @@ impl Assessment {
         Self {
             means: class_means(&classes),
             classes,
-            class_auroc: rankings
-                .iter()
-                .map(|ranking| ranking.as_ref()?.auroc())
-                .collect(),
+            class_auroc,
             class_average_precision,
             average_precision,
             brier: brier(&probabilities, tally.labels(), tally.classes()),
@@ -108,6 +104,16 @@ impl Assessment {
                 .collect(),
             evaluation,
         }
+    }
+}
+
+/// AUROC and average precision of a class against the rest.
+fn areas(tally: &Tally, probabilities: &[f64], class: usize) -> (Option<f64>, Option<f64>) {
+    let rows = probabilities.chunks_exact(tally.classes());
+    let scores: Vec<f64> = rows.map(|row| row[class]).collect();
+    match Ranking::new(&scores, |row| tally.labels()[row] as usize == class) {
+        Some(ranking) => (ranking.auroc(), ranking.average_precision()),
+        None => (None, None),
     }
 }
 
@@ -163,7 +169,11 @@ impl<'a> Resamples<'a> {
     fn new(tally: &'a Tally, probabilities: &[f64], plan: &AssessmentPlan) -> Self {
         let classes = tally.classes();
         let rows = || probabilities.chunks_exact(classes);
-        let ranked = if classes == 2 { 1..2 } else { 0..classes };
+        let ranked = match classes {
+            2 => 1..2,
+            _ if probabilities.len() > MOST_ORDERED => 0..0,
+            _ => 0..classes,
+        };
         let order = |class| {
             let scores: Vec<f64> = match plan.bootstrap.replicates {
                 0 => Vec::new(),

@@ -1,7 +1,7 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
 use super::page::{List, Page, Section, Table, Tile, strings};
-use super::{anomalies, attack, clients, curves, kept, leakage, privacy, wire};
+use super::{anomalies, attack, clients, curves, kept, leakage, privacy, quality, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -16,9 +16,12 @@ pub(super) fn page(record: &RunRecord) -> Page {
         kept::section(record),
         anomalies::section(record),
         curves::section(record),
+        quality::section(record),
+        quality::classes(record),
+        clients::confusion(record),
+        quality::groups(record),
         clients::alone(record),
         clients::partition(record),
-        clients::confusion(record),
         clients::spread(record),
         Some(wire::communication(record)),
         Some(wire::refused(record)),

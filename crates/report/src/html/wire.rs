@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::page::{Section, Table, strings};
 use super::run;
 use crate::format::{self, counted};
-use crate::record::{Event, RunRecord, event_kind};
+use crate::record::{Event, HeadlineMetric, Reached, RunRecord, event_kind, reached};
 
 /// Longest name or message that a table shows, in characters.
 const MOST_TEXT: usize = 120;
@@ -68,6 +68,7 @@ pub(super) fn communication(record: &RunRecord) -> Section {
         vec![format::count(count), format::percent(share)]
     };
     let named = |name: &str, count: u64| [vec![name.to_owned()], share(count)].concat();
+    section.tables.extend(levels(record));
     section.tables.push(Table {
         head: strings(["requests to train", "count", "share"]),
         words: 1,
@@ -81,6 +82,32 @@ pub(super) fn communication(record: &RunRecord) -> Section {
         ..Table::default()
     });
     section
+}
+
+/// What each level of the headline metric had cost when it was first reached.
+fn levels(record: &RunRecord) -> Option<Table> {
+    let metric = run::metric(record);
+    let reached = reached(&record.rounds, metric);
+    let row = |level: &Reached| {
+        vec![
+            run::words(metric, level.level),
+            format::count(level.round.into()),
+            format::bytes(level.bytes_up),
+            format::bytes(level.bytes_down),
+            format::seconds(level.seconds),
+        ]
+    };
+    let first = match metric {
+        HeadlineMetric::Accuracy => "test accuracy of",
+        HeadlineMetric::Auroc => "test AUROC of",
+    };
+    (!reached.is_empty()).then(|| Table {
+        head: strings([first, "in round", "sent by clients", "received", "time"]),
+        words: 0,
+        rows: reached.iter().map(row).collect(),
+        note: "The first evaluated round at that level, and all traffic until then.".to_owned(),
+        ..Table::default()
+    })
 }
 
 fn traffic(name: &str, total: u64, rounds: u64, asked: u64) -> Vec<String> {

@@ -11,8 +11,8 @@ use super::error::column_message;
 use super::file::{read_if_present, whole_lines};
 use super::leakage::Leakage;
 use super::{
-    BaselinePoint, ClientRow, Event, RecordError, ReplyRow, RoundRow, Summary, VerdictRow,
-    file_name, number,
+    BaselinePoint, ClientRow, Event, QualityCurves, RecordError, ReplyRow, RoundRow, Summary,
+    VerdictRow, file_name, number,
 };
 
 /// The columns of `rounds.csv`, in the order of [`RoundRow`]'s fields.
@@ -88,6 +88,8 @@ pub struct RunRecord {
     pub clients: Option<Vec<ClientRow>>,
     /// What the final model takes for what.
     pub confusion: Option<ConfusionTable>,
+    /// The final model's curves on the test set.
+    pub curves: Option<QualityCurves>,
     /// The end result; `None` while the run is in progress, or if it was stopped.
     pub summary: Option<Summary>,
     /// What attacks on its recorded rounds and its model brought to light; `None` where none were made.
@@ -118,6 +120,7 @@ impl RunRecord {
             baselines: read_baselines(folder)?,
             clients: read_clients(folder)?,
             confusion: read_confusion(folder)?,
+            curves: QualityCurves::read(folder)?,
             leakage: Leakage::read(folder)?,
             ..outline
         })
@@ -328,14 +331,18 @@ fn read_confusion(folder: &Path) -> Result<Option<ConfusionTable>, RecordError> 
 }
 
 pub(super) fn read_summary(folder: &Path) -> Result<Option<Summary>, RecordError> {
-    let path = folder.join(file_name::SUMMARY);
-    let Some(bytes) = read_if_present(&path)? else {
+    read_json(&folder.join(file_name::SUMMARY))
+}
+
+/// A file of one JSON value; `None` where there is no such file.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+    let Some(bytes) = read_if_present(path)? else {
         return Ok(None);
     };
-    let summary = serde_json::from_slice(&bytes).map_err(|error| {
-        RecordError::malformed(&path, error.line().max(1) as u64, json_message(&error))
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        RecordError::malformed(path, error.line().max(1) as u64, json_message(&error))
     })?;
-    Ok(Some(summary))
+    Ok(Some(value))
 }
 
 /// Rows with the lines they begin on.

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::file::{read_if_present, remove_if_present, whole_lines};
 use super::{
-    BaselinePoint, ClientRow, Event, RecordError, ReplyRow, RoundRow, Summary, VerdictRow,
-    file_name, reader, write_atomic,
+    BaselinePoint, ClientRow, Event, QualityCurves, RecordError, ReplyRow, RoundRow, Summary,
+    VerdictRow, file_name, reader, write_atomic,
 };
 
 /// Owns the folder of one run while it runs.
@@ -77,7 +77,7 @@ impl RunWriter {
     /// Continues the run in `folder` after round `completed_rounds`, the last one of the host's checkpoint.
     ///
     /// Rows, events, verdicts and replies of later rounds are dropped, and so is a line that a crash cut short. The files of the end
-    /// (`summary.json`, `clients.csv`, `confusion.csv`) are removed, for the run has not ended; partition and baselines stay,
+    /// (`summary.json`, `clients.csv`, `confusion.csv`, `curves.json`) are removed, for the run has not ended; partition and baselines stay,
     /// and so does the ledger: what was released cannot be taken back.
     ///
     /// # Errors
@@ -119,7 +119,13 @@ impl RunWriter {
             row.round <= completed_rounds
         })?;
 
-        for ending in [file_name::SUMMARY, file_name::CLIENTS, file_name::CONFUSION] {
+        let endings = [
+            file_name::SUMMARY,
+            file_name::CLIENTS,
+            file_name::CONFUSION,
+            file_name::CURVES,
+        ];
+        for ending in endings {
             remove_if_present(&folder.join(ending))?;
         }
         write_atomic(&rounds_path, &kept_rows)?;
@@ -245,6 +251,21 @@ impl RunWriter {
         counts: &[Vec<u64>],
     ) -> Result<(), RecordError> {
         self.matrix(file_name::CONFUSION, "true class", classes, classes, counts)
+    }
+
+    /// Records the final model's curves on the test set.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Io`] when the file cannot be written.
+    pub fn curves(&mut self, curves: &QualityCurves) -> Result<(), RecordError> {
+        let path = self.folder.join(file_name::CURVES);
+        let mut bytes = serde_json::to_vec(curves).map_err(|error| RecordError::Encode {
+            file: path.clone(),
+            message: error.to_string(),
+        })?;
+        bytes.push(b'\n');
+        write_atomic(&path, &bytes)
     }
 
     /// Records what became of each client.
