@@ -300,6 +300,26 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Prepare a config's data as training would: the pipeline as a file, and both parts as CSV
+    Prepare {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Folder for pipeline.json, train.csv and test.csv
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Prepare the rows of a table, however large, by a pipeline from a file
+    Apply {
+        /// What `data prepare` wrote
+        #[arg(value_name = "PIPELINE.json")]
+        pipeline: PathBuf,
+        /// The table, as CSV or its relatives, or gzip of it
+        #[arg(value_name = "TABLE")]
+        table: PathBuf,
+        /// Where the features go, as CSV
+        #[arg(long, value_name = "OUT.csv")]
+        out: PathBuf,
+    },
     /// How a config deals its data to clients: a table of clients and classes
     Partition {
         #[command(flatten)]

@@ -1,6 +1,10 @@
 //! `[privacy]`: what would break a sensitivity or an accounting is refused, with the reason and the place.
 
-#![allow(clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::path::Path;
 
@@ -69,6 +73,20 @@ fn what_has_no_bounded_sensitivity() {
     says(
         &format!("federation = {{ over_selection = 0.5 }}\n{central}"),
         "a.toml:4:16: federation.over_selection: under [privacy] the sampling decides who counts, not who is quick",
+    );
+}
+
+#[test]
+fn one_example_does_not_decide_about_others() {
+    let text = format!(
+        "name = \"p\"\nmodel = {{ kind = \"logistic\" }}\n{}[data]\ndataset = \"digits\"\nprepare.resample = \"over\"\n",
+        privacy("dp-sgd", ", epsilon = 1.0")
+    );
+    let error = parse(text, Path::new("a.toml"), &[], None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a.toml:6:1: data.prepare.resample: dp-sgd hides one example, but with repeated or left-out rows one changes what \
+         others are there: use data.prepare.class_weights"
     );
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::error::DataError;
-use crate::prepare::Pipeline;
+use crate::prepare::{AugmentConfig, Pipeline};
 
 /// Most values that a dataset may name classes or sites; beyond it a column of numbers was mistaken for labels.
 pub(crate) const MAX_CLASSES: usize = 10_000;
@@ -70,6 +70,7 @@ pub struct Dataset {
     classes: Vec<String>,
     sites: Option<Sites>,
     class_weights: Option<Vec<f32>>,
+    augmentation: Option<AugmentConfig>,
 }
 
 impl Dataset {
@@ -108,6 +109,7 @@ impl Dataset {
             classes,
             sites,
             class_weights: None,
+            augmentation: None,
         };
         match dataset.fault() {
             None => Ok(dataset),
@@ -141,6 +143,18 @@ impl Dataset {
     /// The weight of each class in the loss, where they are not all 1.
     pub fn class_weights(&self) -> Option<&[f32]> {
         self.class_weights.as_deref()
+    }
+
+    /// Has examples changed at random each time that they are trained on, as [`augment`](crate::augment) does.
+    #[must_use]
+    pub fn with_augmentation(mut self, augmentation: Option<AugmentConfig>) -> Self {
+        self.augmentation = augmentation;
+        self
+    }
+
+    /// How examples are changed at random each time that they are trained on, if they are.
+    pub fn augmentation(&self) -> Option<&AugmentConfig> {
+        self.augmentation.as_ref()
     }
 
     /// The first thing that does not fit, in words.
@@ -248,6 +262,7 @@ impl Dataset {
         )?;
         Ok(Self {
             class_weights: self.class_weights.clone(),
+            augmentation: self.augmentation.clone(),
             ..subset
         })
     }

@@ -13,7 +13,7 @@ mod view;
 
 use serde::Serialize;
 
-pub use self::column::{ColumnKind, ColumnRole, ColumnSummary, ColumnType};
+pub use self::column::{ColumnKind, ColumnRole, ColumnSummary, Holds};
 pub use self::differences::{Measure, SiteDifference};
 pub use self::findings::{Finding, Rule};
 

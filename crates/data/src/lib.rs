@@ -91,7 +91,7 @@ pub use config::{ClassRule, ColumnRef, DataConfig, Normalise, Paths, Scaling};
 pub use dataset::{Column, Dataset, ExampleShape, Sites, TrainTest};
 pub use error::{DataError, PartitionError, Place};
 pub use inspect::{
-    ClassSummary, ColumnKind, ColumnRole, ColumnSummary, ColumnType, Finding, InspectOptions,
+    ClassSummary, ColumnKind, ColumnRole, ColumnSummary, Finding, Holds, InspectOptions,
     Inspection, Measure, PartSummary, Rule, SiteDifference, SiteSummary, inspect, inspect_with,
 };
 pub use load::{load, open};
@@ -104,4 +104,5 @@ pub use prepare::{
     ResizeFilter, TimePart, Transform, Unseen, WeightRule, augment,
 };
 pub use raw::RawData;
+pub use read::table_reader;
 pub use schema::{Disagreement, Disagreements, Schema, SchemaColumn, compare as compare_schemas};

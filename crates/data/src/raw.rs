@@ -261,6 +261,7 @@ impl RawData {
             let weights = class_weights(weights, &self.classes, &chosen.train_labels)?;
             train = train.with_class_weights(weights)?;
         }
+        train = train.with_augmentation(pipeline.augment().cloned());
         Ok(TrainTest {
             train,
             test: dataset(features.1, &chosen.test_labels, &chosen.test_sites)?,
@@ -296,7 +297,7 @@ impl RawData {
         for (place, &row) in rows.iter().enumerate() {
             let row = part.row(row);
             let values = row.values(&coded.plan)?.values;
-            missing.observe(&values);
+            missing.observe(coded.plan.missing_cells(&values));
             let coding = coded.encode(&values, targets(place), &mut features);
             coding.map_err(|fault| row.coding_fault(&coded.plan, fault))?;
         }
@@ -312,9 +313,7 @@ struct Missing {
 }
 
 impl Missing {
-    fn observe(&mut self, values: &[Value<'_>]) {
-        let missing = values.iter().filter(|value| **value == Value::Missing);
-        let missing = missing.count();
+    fn observe(&mut self, missing: usize) {
         self.rows += usize::from(missing > 0);
         self.cells += missing;
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use crate::decode::Records;
 use crate::error::{DataError, Place};
 
 /// Compressed content may grow by this factor. Deflate itself ends at about 1,030; the data sets in use stay below
@@ -142,6 +143,14 @@ pub(crate) fn stream(path: &Path) -> Result<Box<dyn Read + Send>, DataError> {
             left: decompressed_cap(size, u64::MAX),
         })),
     }
+}
+
+/// The rows of a table's file, block by block, whatever its size. The delimiter is seen from the content.
+///
+/// # Errors
+/// [`DataError::Read`], and as [`Records::new`].
+pub fn table_reader(path: &Path) -> Result<Records<Box<dyn Read + Send>>, DataError> {
+    Records::new(&path.display().to_string(), stream(path)?, None)
 }
 
 /// A reader that fails once more than it may was read.

@@ -44,11 +44,20 @@ fn kind_of(sample: &[u8]) -> Kind {
     }
 }
 
-/// No control characters but white space; any encoding, so that a table in another than UTF-8 is named as such.
+/// No control characters but white space; any encoding, so that a table in another than UTF-8 is named as such. Zeros are
+/// half of UTF-16; a few of them are a fault in a text.
 fn is_text(sample: &[u8]) -> bool {
-    sample
-        .iter()
-        .all(|&byte| byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r'))
+    let zeros = |parity: usize| {
+        let bytes = sample.iter().skip(parity).step_by(2);
+        bytes.filter(|byte| **byte == 0).count()
+    };
+    let (even, odd) = (zeros(0), zeros(1));
+    let wide = even.max(odd) * 5 > sample.len() * 2 && even.min(odd) * 100 <= sample.len();
+    let few = (even + odd) * 10 <= sample.len();
+    (wide || few)
+        && sample
+            .iter()
+            .all(|&byte| byte >= b' ' || matches!(byte, 0 | b'\t' | b'\n' | b'\r'))
 }
 
 /// Most bytes at the distance of a CIFAR-10 record are labels. Most, and not all: a label out of range is for the

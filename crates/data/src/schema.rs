@@ -14,12 +14,12 @@
 //! # Ok::<(), cloister_data::DataError>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inspect::{ColumnKind, ColumnRole, ColumnSummary, ColumnType, Inspection};
+use crate::inspect::{ColumnKind, ColumnRole, ColumnSummary, Holds, Inspection};
 use crate::sketch::hash_bytes;
 
 /// Version of the form of a schema.
@@ -53,7 +53,7 @@ pub struct SchemaColumn {
     /// What it is read as.
     pub kind: ColumnKind,
     /// What it seems to hold.
-    pub holds: ColumnType,
+    pub holds: Holds,
     /// The unit that the header gives in brackets behind the name, as in `weight [kg]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
@@ -255,43 +255,29 @@ impl fmt::Display for Disagreements {
 /// Numbers with and without decimals, and 0 and 1, are one type; a column that is all missing at a site fits any.
 pub fn compare(schemas: &[Schema]) -> Disagreements {
     let mut found = Vec::new();
-    let mut sites_of: BTreeMap<&str, Vec<&Schema>> = BTreeMap::new();
     let mut names: Vec<&str> = Vec::new();
-    for schema in schemas {
-        for column in &schema.columns {
-            let sites = sites_of.entry(&column.name).or_default();
-            if sites.is_empty() {
-                names.push(&column.name);
-            }
-            sites.push(schema);
+    let mut known = BTreeSet::new();
+    for column in schemas.iter().flat_map(|schema| &schema.columns) {
+        if known.insert(column.name.as_str()) {
+            names.push(&column.name);
         }
     }
     let mut shared = Vec::new();
     for name in names {
         let column = name.to_owned();
-        let mut at: Vec<String> = sites_of[name]
-            .iter()
-            .map(|schema| schema.site.clone())
-            .collect();
-        let all = at.len();
-        at.dedup();
-        if at.len() < all {
-            let twice = |schema: &&Schema| {
-                schema
-                    .columns
-                    .iter()
-                    .filter(|column| column.name == name)
-                    .count()
-                    > 1
-            };
-            let at = schemas
-                .iter()
-                .filter(twice)
-                .map(|schema| schema.site.clone())
-                .collect();
-            found.push(Disagreement::Twice { column, at });
-        } else if at.len() < schemas.len() {
-            found.push(Disagreement::Absent { column, at });
+        let names_of = |schemas: &mut dyn Iterator<Item = &Schema>| -> Vec<String> {
+            schemas.map(|schema| schema.site.clone()).collect()
+        };
+        let of_name = |schema: &Schema| {
+            let columns = schema.columns.iter();
+            columns.filter(|column| column.name == name).count()
+        };
+        let have = names_of(&mut schemas.iter().filter(|schema| of_name(schema) > 0));
+        let twice = names_of(&mut schemas.iter().filter(|schema| of_name(schema) > 1));
+        if !twice.is_empty() {
+            found.push(Disagreement::Twice { column, at: twice });
+        } else if have.len() < schemas.len() {
+            found.push(Disagreement::Absent { column, at: have });
         } else {
             shared.push(name);
         }
@@ -362,10 +348,10 @@ fn type_of(column: &SchemaColumn) -> Option<String> {
         ColumnRole::Dropped => " (left out)",
     };
     let is = match (column.kind, column.holds, &column.time) {
-        (_, ColumnType::Empty, _) => return None,
-        (_, ColumnType::Time, Some(format)) => format!("times {format}"),
+        (_, Holds::Empty, _) => return None,
+        (_, Holds::Time, Some(format)) => format!("times {format}"),
         (ColumnKind::Number, ..) => "numbers".to_owned(),
-        (ColumnKind::Codes, ColumnType::Text, _) => "texts".to_owned(),
+        (ColumnKind::Codes, Holds::Text, _) => "texts".to_owned(),
         (ColumnKind::Codes, ..) => "codes".to_owned(),
     };
     Some(format!("{is}{role}"))
@@ -375,7 +361,7 @@ fn type_of(column: &SchemaColumn) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn column(name: &str, kind: ColumnKind, holds: ColumnType) -> SchemaColumn {
+    fn column(name: &str, kind: ColumnKind, holds: Holds) -> SchemaColumn {
         let (name, unit) = with_unit(name);
         SchemaColumn {
             name,
@@ -407,20 +393,20 @@ mod tests {
         let a = schema(
             "a",
             vec![
-                column("age", Number, ColumnType::WholeNumber),
-                column("weight [kg]", Number, ColumnType::Number),
-                column("sex", Codes, ColumnType::Category),
-                column("x", Number, ColumnType::Number),
+                column("age", Number, Holds::WholeNumber),
+                column("weight [kg]", Number, Holds::Number),
+                column("sex", Codes, Holds::Category),
+                column("x", Number, Holds::Number),
             ],
         );
         let mut b = schema(
             "b",
             vec![
-                column("age", Number, ColumnType::Number),
-                column("sex", Number, ColumnType::Boolean),
-                column("weight (lb)", Number, ColumnType::Number),
-                column("y", Number, ColumnType::Number),
-                column("y", Number, ColumnType::Number),
+                column("age", Number, Holds::Number),
+                column("sex", Number, Holds::Boolean),
+                column("weight (lb)", Number, Holds::Number),
+                column("y", Number, Holds::Number),
+                column("y", Number, Holds::Number),
             ],
         );
         b.classes = 3;
@@ -439,7 +425,7 @@ mod tests {
         );
         let mut c = a.clone();
         c.site = "c".into();
-        c.columns[2].holds = ColumnType::Empty;
+        c.columns[2].holds = Holds::Empty;
         c.columns[2].kind = Number;
         assert!(compare(&[a.clone(), c.clone(), a]).is_empty());
         assert!(compare(&[c]).is_empty() && compare(&[]).is_empty());
@@ -447,10 +433,7 @@ mod tests {
 
     #[test]
     fn a_schema_survives_json_and_changes_are_seen() {
-        let one = schema(
-            "a",
-            vec![column("age", ColumnKind::Number, ColumnType::Number)],
-        );
+        let one = schema("a", vec![column("age", ColumnKind::Number, Holds::Number)]);
         let text = serde_json::to_string(&one).unwrap();
         let mut again: Schema = serde_json::from_str(&text).unwrap();
         assert_eq!(again, one);

@@ -12,7 +12,7 @@ mod support;
 use std::path::Path;
 
 use cloister_data::{
-    ColumnType, DataConfig, InspectOptions, Inspection, PartitionConfig, Paths, Rule, TrainTest,
+    DataConfig, Holds, InspectOptions, Inspection, PartitionConfig, Paths, Rule, TrainTest,
     inspect, inspect_with, load,
 };
 use rand::SeedableRng;
@@ -93,7 +93,7 @@ fn refused(content: impl AsRef<[u8]>, expected: &str) {
 }
 
 /// What an inspection says of the first column, and what loading says.
-fn said(values: &[&str]) -> (ColumnType, Vec<Rule>, Result<(), String>) {
+fn said(values: &[&str]) -> (Holds, Vec<Rule>, Result<(), String>) {
     let outcome = of(cells("x", values), as_is);
     let inspection = outcome.inspected.unwrap();
     let first = inspection
@@ -274,7 +274,7 @@ fn numbers_that_are_none() {
     };
     for value in ["inf", "-inf", "nan", "1e999"] {
         let (holds, rules, loaded) = said(&["1", "2", value, "4", "5", "6.5"]);
-        assert_eq!((holds, loaded), (ColumnType::Number, not_read(value)));
+        assert_eq!((holds, loaded), (Holds::Number, not_read(value)));
         assert!(
             rules.contains(&Rule::Strays) && rules.contains(&Rule::Disguised),
             "{value}: {rules:?}"
@@ -313,7 +313,7 @@ fn dates_in_three_formats() {
         "2020-02-01",
         "2/2/2020",
     ]);
-    assert_eq!(holds, ColumnType::Time);
+    assert_eq!(holds, Holds::Time);
     assert!(rules.contains(&Rule::MixedTimes) && loaded.is_ok());
     let (_, rules, _) = said(&[
         "01/02/2020",
@@ -331,10 +331,7 @@ fn an_identifier_left_in() {
     let names: Vec<String> = (0..400).map(|row| format!("patient-{row}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (holds, rules, _) = said(&names);
-    assert_eq!(
-        (holds, rules),
-        (ColumnType::Identifier, vec![Rule::Identifier])
-    );
+    assert_eq!((holds, rules), (Holds::Identifier, vec![Rule::Identifier]));
 }
 
 #[test]

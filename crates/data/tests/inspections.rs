@@ -12,8 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cloister_data::{
-    ColumnRef, ColumnType, DataConfig, InspectOptions, Inspection, Measure, Rule, inspect,
-    inspect_with,
+    ColumnRef, DataConfig, Holds, InspectOptions, Inspection, Measure, Rule, inspect, inspect_with,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -64,7 +63,7 @@ fn types_are_told() {
         .unwrap();
     }
     let inspection = inspect(&table(folder.path(), &text)).unwrap();
-    let types: Vec<ColumnType> = inspection
+    let types: Vec<Holds> = inspection
         .columns
         .iter()
         .map(|column| column.holds)
@@ -72,16 +71,16 @@ fn types_are_told() {
     assert_eq!(
         types,
         [
-            ColumnType::Identifier,
-            ColumnType::Identifier,
-            ColumnType::WholeNumber,
-            ColumnType::Number,
-            ColumnType::Boolean,
-            ColumnType::Time,
-            ColumnType::Text,
-            ColumnType::Category,
-            ColumnType::Empty,
-            ColumnType::Boolean,
+            Holds::Identifier,
+            Holds::Identifier,
+            Holds::WholeNumber,
+            Holds::Number,
+            Holds::Boolean,
+            Holds::Time,
+            Holds::Text,
+            Holds::Category,
+            Holds::Empty,
+            Holds::Boolean,
         ]
     );
     // Some days are beyond twelve: the order is known for all.

@@ -45,6 +45,24 @@ fn settings_that_cannot_be_meant_are_refused_by_key() {
             "data.prepare.columns.x.buckets: stands instead of `scaling`; give one of them",
         ),
         (
+            column(
+                json!({ "type": "ordinal", "order": ["a", "b"], "missing": { "constant": "c" } }),
+            ),
+            "data.prepare.columns.x.missing: 'c' is not in `order`",
+        ),
+        (
+            column(json!({ "transform": "log1p", "missing": { "constant": -1 } })),
+            "data.prepare.columns.x.missing: -1 has no logarithm of 1 + x",
+        ),
+        (
+            column(json!({ "encoding": "ordinal", "unseen": "other" })),
+            "data.prepare.columns.x.encoding: has no place for a further category, which `unseen` or `missing` asks for",
+        ),
+        (
+            json!({ "columns": { "a b": { "encoding": "hashing", "most": 3 } } }),
+            "data.prepare.columns.\"a b\".encoding: hashing lists no categories: `at_least`, `most` and `unseen` have no effect",
+        ),
+        (
             json!({ "pca": {} }),
             "data.prepare.pca: give either `components` or `variance`",
         ),

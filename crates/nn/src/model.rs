@@ -70,12 +70,22 @@ pub struct Workspace {
     scratch: ConvScratch,
     per_example: PerExample,
     noise: Noise,
+    /// What an example of each class weighs in the loss; empty for 1 each.
+    class_weights: Vec<f32>,
 }
 
 impl Workspace {
     /// Most examples in a batch.
     pub fn max_batch(&self) -> usize {
         self.max_batch
+    }
+
+    /// Multiplies the loss of each example by the weight of its class, in all gradients from here on; `None` is 1 for each
+    /// class. The divergence of a bottleneck is not weighted, and means stay over the number of examples.
+    pub fn weigh_classes(&mut self, weights: Option<&[f32]>) {
+        self.class_weights.clear();
+        self.class_weights
+            .extend_from_slice(weights.unwrap_or_default());
     }
 
     /// Draws the noise of the next pass, over `n` examples: independent standard normal numbers, [`Model::noise_len`] of
@@ -234,6 +244,7 @@ impl Model {
             scratch,
             per_example: PerExample::default(),
             noise: Noise::new(self.noise_len()),
+            class_weights: Vec::new(),
         }
     }
 
@@ -244,10 +255,11 @@ impl Model {
     /// empty batch has gradient 0. Allocates nothing; equal arguments, and equal noise, give equal bits.
     ///
     /// The loss of a model with a variational bottleneck is the cross-entropy and beta times the divergence in bits.
+    /// With [`Workspace::weigh_classes`] each example's cross-entropy counts as its class weighs.
     ///
     /// # Panics
-    /// When a length does not fit, a label is not below the classes, the workspace is another model's, or noise for as many
-    /// examples has not been drawn.
+    /// When a length does not fit, a label is not below the classes, the workspace is another model's, weights are not one a
+    /// class, or noise for as many examples has not been drawn.
     pub fn gradient(
         &self,
         parameters: &[f32],
@@ -307,10 +319,23 @@ impl Model {
         let len = labels.len() * self.outputs();
         let logits = &ws.outputs[last][..len];
         let delta = &mut ws.deltas[last][..len];
-        let mut loss = self
-            .architecture
-            .loss
-            .backward(logits, labels, weight, delta);
+        let kind = self.architecture.loss;
+        let mut loss = BatchLoss::default();
+        if ws.class_weights.is_empty() {
+            loss = kind.backward(logits, labels, weight, delta);
+        } else {
+            assert_eq!(ws.class_weights.len(), self.classes, "class weights");
+            let outputs = self.outputs();
+            let rows = logits
+                .chunks_exact(outputs)
+                .zip(delta.chunks_exact_mut(outputs));
+            for ((logits, delta), label) in rows.zip(labels) {
+                let of_class = ws.class_weights[*label as usize];
+                let mut one = kind.backward(logits, &[*label], weight * of_class, delta);
+                one.loss_sum *= f64::from(of_class);
+                loss.add(one);
+            }
+        }
         loss.loss_sum += self.penalty(labels.len(), weight, ws);
         loss
     }

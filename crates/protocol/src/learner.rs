@@ -7,7 +7,7 @@ mod soteria;
 
 use std::sync::{Mutex, PoisonError};
 
-use cloister_data::Dataset;
+use cloister_data::{Dataset, augment};
 use cloister_nn::metrics::{Evaluation, Tally};
 use cloister_nn::{
     Layout, Model, Optimizer, OptimizerConfig, Proximal, TangentWorkspace, Workspace,
@@ -115,8 +115,13 @@ pub struct ModelLearner<'a> {
     soteria: Option<f64>,
     secret: Option<NoiseSource>,
     streams: Streams,
+    /// The generator of changes to the examples of a training, where the data set asks for changes.
+    changes: Option<ChaCha8Rng>,
     scratch: Scratch,
 }
+
+/// What a training's stream is turned into for the changes to its examples, so that batches are drawn as without them.
+const CHANGES: u64 = 1 << 63;
 
 impl<'a> ModelLearner<'a> {
     /// A learner of `model` on the `rows` of `data`. `scratch` is fresh, or was last used with the same model.
@@ -154,6 +159,7 @@ impl<'a> ModelLearner<'a> {
             soteria: None,
             secret: None,
             streams: Streams::new(0),
+            changes: None,
             scratch,
         })
     }
@@ -207,12 +213,14 @@ impl<'a> ModelLearner<'a> {
         let batch = to - from;
         if batch <= CHUNK {
             self.gather(from, to);
+            self.change();
             return self.pass(parameters, batch, false, draws);
         }
         let mut loss = 0.0;
         for start in (from..to).step_by(CHUNK) {
             let end = to.min(start + CHUNK);
             self.gather(start, end);
+            self.change();
             loss += self.pass(parameters, end - start, true, draws);
             let share = (end - start) as f32 / batch as f32;
             let Scratch {
@@ -245,6 +253,27 @@ impl<'a> ModelLearner<'a> {
         }
     }
 
+    /// Begins the changes to the examples of a training with the generator `rng`.
+    fn begin_changes(&mut self, rng: &ChaCha8Rng) {
+        self.changes = self.data.augmentation().map(|_| {
+            let mut changes = rng.clone();
+            changes.set_stream(rng.get_stream() ^ CHANGES);
+            changes
+        });
+    }
+
+    /// Changes the gathered examples at random, where the data set asks for it.
+    fn change(&mut self) {
+        let (Some(rng), Some(config)) = (&mut self.changes, self.data.augmentation()) else {
+            return;
+        };
+        let shape = self.data.shape();
+        for example in self.scratch.inputs.chunks_exact_mut(shape.len()) {
+            let changed = augment(example, shape, config, rng);
+            example.copy_from_slice(&changed);
+        }
+    }
+
     fn pass(
         &mut self,
         parameters: &[f32],
@@ -254,6 +283,7 @@ impl<'a> ModelLearner<'a> {
     ) -> f64 {
         let workspace = workspace(&mut self.scratch.workspace, self.model, batch);
         workspace.draw_noise(draws, batch);
+        workspace.weigh_classes(self.data.class_weights());
         let gradient = if partial {
             &mut self.scratch.partial
         } else {
@@ -349,6 +379,7 @@ impl Learner for ModelLearner<'_> {
         rng: &mut ChaCha8Rng,
     ) -> Result<Update, LearnerError> {
         let mut secret = self.secret.take();
+        self.begin_changes(rng);
         if let Some(dp_sgd) = self.dp_sgd.take() {
             let mut draws = Draws::new(secret.as_mut(), rng);
             return self.train_privately(global, plan, dp_sgd, &mut draws);

@@ -1,4 +1,4 @@
-//! `cloister data list | inspect | schema | partition`
+//! `cloister data list | inspect | schema | prepare | apply | partition`
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::commands::load;
 use crate::output;
 
 mod inspect;
+mod prepare;
 mod schema;
 
 /// Clients of the longest partition table that is printed in full.
@@ -27,6 +28,12 @@ pub(crate) fn run(command: &DataCommand) -> Result<()> {
             json,
         } => inspect::run(path, set, *exact, *json),
         DataCommand::Schema { paths, set, json } => schema::run(paths, set, *json),
+        DataCommand::Prepare { config, out } => prepare::run(config, out),
+        DataCommand::Apply {
+            pipeline,
+            table,
+            out,
+        } => prepare::apply(pipeline, table, out),
         DataCommand::Partition { config, json } => partition(config, *json),
     }
 }

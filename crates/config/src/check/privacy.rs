@@ -53,6 +53,13 @@ impl Checks {
                 format!("{most} is less than the expected batch of {batch}"),
             );
         }
+        if experiment.data.prepare.resample.is_some() {
+            self.refuse(
+                "data.prepare.resample",
+                "dp-sgd hides one example, but with repeated or left-out rows one changes what others are there: use \
+                 data.prepare.class_weights",
+            );
+        }
         if privacy.neighbouring == Some(Neighbouring::AddRemove) {
             self.refuse(
                 "privacy.neighbouring",

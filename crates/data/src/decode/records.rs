@@ -166,7 +166,7 @@ impl<R: Read> Records<R> {
             if self.ended && self.rest.is_empty() {
                 return Ok(None);
             }
-            if self.rest.len() > self.max_row {
+            if self.rest.len() >= self.max_row {
                 let reason = format!(
                     "line {} begins a row of more than {} MiB: is a quote never closed?",
                     self.line,

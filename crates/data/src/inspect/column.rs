@@ -43,7 +43,7 @@ pub enum ColumnKind {
 /// What a column seems to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ColumnType {
+pub enum Holds {
     /// Numbers, some with decimals.
     Number,
     /// Whole numbers.
@@ -63,7 +63,7 @@ pub enum ColumnType {
     Empty,
 }
 
-impl ColumnType {
+impl Holds {
     /// In words, for a person.
     pub fn words(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ pub struct ColumnSummary {
     /// What it is read as.
     pub kind: ColumnKind,
     /// What it seems to hold.
-    pub holds: ColumnType,
+    pub holds: Holds,
     /// Missing cells.
     pub missing: u64,
     /// The signs of missing values that were seen, and zeros that mean it.
@@ -190,31 +190,31 @@ fn missing_as(profile: &Profile, signs: &[String]) -> Vec<Counted> {
         .collect()
 }
 
-fn holds(codes: bool, profile: &Profile, frequent: &[Counted]) -> ColumnType {
+fn holds(codes: bool, profile: &Profile, frequent: &[Counted]) -> Holds {
     let (present, distinct) = (profile.present(), profile.distinct().count);
     let most = |count: u64| count * 2 > profile.texts;
     if present == 0 {
-        return ColumnType::Empty;
+        return Holds::Empty;
     }
     if distinct == 2 {
         let zero_one = frequent
             .iter()
             .all(|known| matches!(known.value.as_str(), "0" | "1"));
         if zero_one || profile.booleans == present {
-            return ColumnType::Boolean;
+            return Holds::Boolean;
         }
     }
     let texts = profile.texts > profile.numbers;
     if texts && most(profile.times.iter().map(|(_, count)| count).sum()) {
-        return ColumnType::Time;
+        return Holds::Time;
     }
     let all_different =
         present >= IDENTIFIER_ROWS && distinct as f64 >= IDENTIFIER_SHARE * present as f64;
     if texts {
         return match all_different {
-            _ if most(profile.phrases) && distinct * 2 > present => ColumnType::Text,
-            true => ColumnType::Identifier,
-            false => ColumnType::Category,
+            _ if most(profile.phrases) && distinct * 2 > present => Holds::Text,
+            true => Holds::Identifier,
+            false => Holds::Category,
         };
     }
     let whole = profile.whole == profile.numbers;
@@ -223,10 +223,10 @@ fn holds(codes: bool, profile: &Profile, frequent: &[Counted]) -> ColumnType {
         .range()
         .is_some_and(|(low, high)| distinct as f64 >= DENSE * (high - low + 1.0));
     match all_different && whole && profile.texts == 0 && (profile.rises || dense) {
-        true => ColumnType::Identifier,
-        false if codes => ColumnType::Category,
-        false if whole => ColumnType::WholeNumber,
-        false => ColumnType::Number,
+        true => Holds::Identifier,
+        false if codes => Holds::Category,
+        false if whole => Holds::WholeNumber,
+        false => Holds::Number,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::cell::Disguise;
-use super::column::{ColumnKind, ColumnRole, ColumnSummary, ColumnType};
+use super::column::{ColumnKind, ColumnRole, ColumnSummary, Holds};
 use super::profile::Profile;
 
 /// Share of one value from which on a column is nearly constant.
@@ -107,7 +107,7 @@ pub(super) fn of_column(column: &ColumnSummary, profile: &Profile) -> Vec<Findin
     let mut say = |rule, figure: Option<f64>, text: String| {
         found.push(Finding::new(rule, column, figure, text));
     };
-    if column.holds == ColumnType::Empty {
+    if column.holds == Holds::Empty {
         say(Rule::Empty, None, "every cell is missing".to_owned());
         return found;
     }
@@ -123,7 +123,7 @@ pub(super) fn of_column(column: &ColumnSummary, profile: &Profile) -> Vec<Findin
         };
         say(rule, Some(share), text);
     }
-    if column.holds == ColumnType::Identifier && column.role == ColumnRole::Feature {
+    if column.holds == Holds::Identifier && column.role == ColumnRole::Feature {
         let rows = column.present;
         let distinct = column.distinct.count;
         let rises = match column.rises {
@@ -136,7 +136,7 @@ pub(super) fn of_column(column: &ColumnSummary, profile: &Profile) -> Vec<Findin
         say(Rule::Identifier, Some(distinct as f64 / rows as f64), text);
     } else if let Some(codes) = column.codes.filter(|&codes| codes > MANY_CODES)
         && column.role == ColumnRole::Feature
-        && column.holds == ColumnType::Category
+        && column.holds == Holds::Category
     {
         let text = format!("{codes} codes would become as many inputs");
         say(Rule::ManyCodes, Some(codes as f64), text);
@@ -220,7 +220,7 @@ fn times(
     profile: &Profile,
     say: &mut impl FnMut(Rule, Option<f64>, String),
 ) {
-    if column.holds != ColumnType::Time {
+    if column.holds != Holds::Time {
         return;
     }
     let seen: u64 = column.times.iter().map(|known| known.count).sum();

@@ -18,7 +18,7 @@
 //! - *It carries labels*: among rows of the most frequent class, its AUROC for the other's label being another class is
 //!   off 0.5 by 0.02 and five standard errors more than for the control's label.
 
-use super::column::{ColumnRole, ColumnSummary, ColumnType};
+use super::column::{ColumnRole, ColumnSummary, Holds};
 use super::findings::{Finding, Rule};
 use super::view::{MISSING, Values, View, auroc, ranks};
 use crate::classes::natural_order;
@@ -127,8 +127,8 @@ fn is_key(column: &ColumnSummary) -> bool {
     let (present, distinct) = (column.present as f64, column.distinct.count as f64);
     let top = column.frequent.first().map_or(0, |top| top.count) as f64;
     let kind = match column.holds {
-        ColumnType::Category => true,
-        ColumnType::WholeNumber => {
+        Holds::Category => true,
+        Holds::WholeNumber => {
             let range = column.numbers.and_then(|numbers| numbers.range());
             let dense = range.is_some_and(|(low, high)| distinct >= DENSE * (high - low + 1.0));
             dense && !column.never_falls
@@ -149,7 +149,7 @@ fn order(view: &View<'_>) -> Vec<u32> {
             .times
             .first()
             .map_or("", |format| format.value.as_str());
-        column.holds == ColumnType::Time && column.times.len() == 1 && format.starts_with("YYYY")
+        column.holds == Holds::Time && column.times.len() == 1 && format.starts_with("YYYY")
     };
     if let Some(column) = view.columns.iter().find(sorts) {
         let texts = view.texts(column.index);

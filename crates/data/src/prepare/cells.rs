@@ -184,6 +184,22 @@ impl PreparePlan {
         Ok(RowValues { values, dropped })
     }
 
+    /// The columns without a value among `values`, which are in the order of the fields.
+    pub(crate) fn missing_cells(&self, values: &[Value<'_>]) -> usize {
+        let mut last = None;
+        let mut missing = 0;
+        for (field, value) in self.fields.iter().zip(values) {
+            // All that is read off a time is one cell, and what comes of a network record is none.
+            let column = match &field.source {
+                Source::Flow { .. } => continue,
+                source => source.column(),
+            };
+            missing += usize::from(*value == Value::Missing && last != Some(column));
+            last = Some(column);
+        }
+        missing
+    }
+
     /// Whether some training rows may have to be left out.
     pub(crate) fn may_drop(&self) -> bool {
         self.columns.iter().any(|column| {

@@ -25,12 +25,14 @@ impl PrepareConfig {
         let named = |prefix: String| {
             move |(key, reason): Fault| DataError::setting(format!("{prefix}.{key}"), reason)
         };
-        self.all.check(None).map_err(named("prepare.all".into()))?;
+        let all = self.all.check(None).and_then(|()| self.all.idle());
+        all.map_err(named("prepare.all".into()))?;
         for (name, column) in &self.columns {
             let merged = column.over(&self.all);
             let prefix = column_key(name);
             column
                 .misplaced(column.kind)
+                .and_then(|()| column.idle())
                 .and_then(|()| merged.check(merged.kind))
                 .map_err(named(prefix))?;
         }
@@ -218,6 +220,26 @@ impl ColumnConfig {
         }
     }
 
+    /// Refuses a key that another key of the same table leaves without effect.
+    fn idle(&self) -> Result<(), Fault> {
+        let grouped = self.at_least.is_some() || self.most.is_some();
+        match self.encoding {
+            Some(Encoding::Hashing) if grouped || self.unseen.is_some() => fault(
+                "encoding",
+                "hashing lists no categories: `at_least`, `most` and `unseen` have no effect",
+            ),
+            Some(Encoding::Ordinal | Encoding::Target)
+                if self.unseen.is_some() || self.missing == Some(Fill::Category) =>
+            {
+                fault(
+                    "encoding",
+                    "has no place for a further category, which `unseen` or `missing` asks for",
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses values that no column can have.
     fn check(&self, kind: Option<ColumnType>) -> Result<(), Fault> {
         self.check_numbers()?;
@@ -234,6 +256,11 @@ impl ColumnConfig {
             sorted.sort_unstable();
             if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
                 return fault("order", format!("'{}' is there twice", pair[0]));
+            }
+            if let Some(Fill::Constant(Constant::Code(code))) = &self.missing
+                && !order.contains(code)
+            {
+                return fault("missing", format!("'{code}' is not in `order`"));
             }
         }
         for format in self.formats.iter().flatten() {
@@ -291,9 +318,18 @@ impl ColumnConfig {
         if self.buckets.is_some() && self.scaling.is_some() {
             return fault("buckets", "stands instead of `scaling`; give one of them");
         }
+        let transform = self.transform.unwrap_or_default();
+        if let Some(Buckets::Edges(edges)) = &self.buckets
+            && let Some(edge) = edges.iter().find(|edge| transform.of(**edge).is_none())
+        {
+            return fault("buckets", format!("{edge} has no logarithm of 1 + x"));
+        }
         match &self.missing {
             Some(Fill::Constant(Constant::Number(value))) if !value.is_finite() => {
                 fault("missing", format!("{value} is not a finite number"))
+            }
+            Some(Fill::Constant(Constant::Number(value))) if transform.of(*value).is_none() => {
+                fault("missing", format!("{value} has no logarithm of 1 + x"))
             }
             _ => Ok(()),
         }
@@ -317,14 +353,6 @@ impl ColumnConfig {
             && !(smoothing > 0.0 && smoothing.is_finite())
         {
             return fault("smoothing", format!("{smoothing} is not above 0"));
-        }
-        if self.encoding == Some(Encoding::Hashing)
-            && (self.at_least.is_some() || self.most.is_some() || self.unseen.is_some())
-        {
-            return fault(
-                "encoding",
-                "hashing lists no categories: `at_least`, `most` and `unseen` have no effect",
-            );
         }
         Ok(())
     }

@@ -88,6 +88,14 @@ impl Pipeline {
         }
     }
 
+    /// Whether it was made of a table whose columns have names.
+    pub fn is_named(&self) -> bool {
+        match &self.inputs {
+            Inputs::Table(coded) => coded.plan.named,
+            Inputs::Images(_) => false,
+        }
+    }
+
     /// How training images are changed at random, if they are.
     pub fn augment(&self) -> Option<&AugmentConfig> {
         match &self.inputs {

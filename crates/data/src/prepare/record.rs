@@ -15,6 +15,8 @@ pub struct Binding<'p> {
     places: Vec<usize>,
     /// Cells of a record.
     cells: usize,
+    /// Features of a record.
+    width: usize,
     passed_over: Vec<String>,
 }
 
@@ -35,6 +37,7 @@ impl Pipeline {
             coded,
             places: vec![usize::MAX; plan.width],
             cells,
+            width: coded.width(),
             passed_over: Vec::new(),
         };
         match header {
@@ -173,7 +176,7 @@ impl Binding<'_> {
         let row = plan
             .values(cell)
             .map_err(|found| fault(found.column, found.reason))?;
-        let mut features = Vec::with_capacity(self.coded.width());
+        let mut features = Vec::with_capacity(self.width);
         let coded = self.coded.encode(&row.values, None, &mut features);
         coded.map_err(|found| {
             let cell = cell(plan.columns[found.column].index);

@@ -113,10 +113,12 @@ impl<'a> ModelLearner<'a> {
         let rows = batch.iter().map(|place| self.rows[*place]);
         self.scratch.order.extend(rows);
         self.gather(0, batch.len());
+        self.change();
         self.scratch.gradient.resize(parameters.len(), 0.0);
         // One size, so that the bits do not depend on what the workspace was used for before.
         let workspace = workspace(&mut self.scratch.workspace, self.model, CHUNK);
         workspace.draw_noise(draws, batch.len());
+        workspace.weigh_classes(self.data.class_weights());
         self.model.clipped_gradient_sum(
             parameters,
             &self.scratch.inputs,
