@@ -1,6 +1,10 @@
 //! What is flagged in whole runs: hardly anything where all are honest, and whoever attacks plainly.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "tests; their support is shared"
+)]
 
 mod support;
 

@@ -236,7 +236,7 @@ fn few_replies_are_not_compared_and_the_page_says_so() {
 fn a_memory_that_was_put_away_goes_on_as_if_it_had_not_been() {
     let change = |report: &mut RoundReport| {
         let round = report.round;
-        report.replies[3].norm *= if round % 3 == 0 { 1.0 } else { 30.0 };
+        report.replies[3].norm *= if round.is_multiple_of(3) { 1.0 } else { 30.0 };
         if round >= 7 {
             report.replies[5].loss = Some(f64::from(round));
         }
