@@ -82,7 +82,7 @@ fn a_class_of_more_weight_is_found_more_often() {
     let of = |weights: Option<Vec<f32>>, hidden: bool| {
         let site = Site::new(uneven(weights));
         let source = NoiseSource::seeded([7; 32]);
-        let dp_sgd = hidden.then(|| DpSgd::new(0.5, None, 1.0, 0.05, 100.0, source).unwrap());
+        let dp_sgd = hidden.then(|| DpSgd::new(0.5, None, 50.0, 0.01, 100.0, source).unwrap());
         site.found(&site.train(20, 32, dp_sgd))
     };
     for hidden in [false, true] {

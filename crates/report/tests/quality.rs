@@ -171,7 +171,7 @@ fn the_text_has_each_table() {
     let text = quality("sick").text(&metrics, HeadlineMetric::Auroc);
     for words in [
         "On 40 test examples",
-        "0.9120  0.900 to 0.930",
+        "0.9120   0.900 to 0.930",
         "Looking for sick; thresholds chosen on the 300 training examples",
         "never",
         "By site (lowest AUROC: sick)",

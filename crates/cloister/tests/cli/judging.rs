@@ -299,10 +299,7 @@ fn images_are_judged() {
     let answers = done(&["predict", &out, &path]);
     let lines: Vec<&str> = answers.lines().collect();
     assert_eq!(lines.len(), 4, "{answers}");
-    assert!(
-        lines[0].starts_with("row,class,p_well,p_sick,"),
-        "{answers}"
-    );
+    assert!(lines[0].starts_with("row,class,p_0,p_1,"), "{answers}");
     assert_eq!(lines[1].split(',').count(), 12);
 
     let header = header.replace("(3, 8, 8)", "(4, 8, 6)");

@@ -180,7 +180,11 @@ impl<R: Read> Records<R> {
 
     /// Reads another block behind the rest: as much again where a row is longer than that.
     fn more(&mut self) -> Result<(), DataError> {
-        let wanted = BLOCK.max(self.rest.len());
+        let left = self
+            .max_row
+            .saturating_add(1)
+            .saturating_sub(self.rest.len());
+        let wanted = BLOCK.max(self.rest.len()).min(left);
         let before = self.rest.len();
         self.rest.reserve(wanted + 1);
         let read = (&mut self.reader)

@@ -2,6 +2,7 @@
 
 use super::config::{
     Buckets, ClassWeights, ColumnConfig, ColumnType, Constant, Encoding, Fill, PrepareConfig,
+    Unseen,
 };
 use super::time::{Format, parse_date};
 use crate::error::DataError;
@@ -229,7 +230,7 @@ impl ColumnConfig {
                 "hashing lists no categories: `at_least`, `most` and `unseen` have no effect",
             ),
             Some(Encoding::Ordinal | Encoding::Target)
-                if self.unseen.is_some() || self.missing == Some(Fill::Category) =>
+                if self.unseen == Some(Unseen::Other) || self.missing == Some(Fill::Category) =>
             {
                 fault(
                     "encoding",

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::images::ImagesConfig;
 use crate::config::{ColumnRef, Scaling};
@@ -214,6 +215,7 @@ pub enum ColumnType {
 /// What is put in the place of a missing value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = describe_keys)]
 pub enum Fill {
     /// The row is not trained on. A test row, and one that comes later, is filled as if nothing had been said.
     DropRow,
@@ -229,6 +231,22 @@ pub enum Fill {
     Category,
     /// A value.
     Constant(Constant),
+}
+
+/// Says of the one key of a table what the table is for.
+fn describe_keys(schema: &mut Schema) {
+    let branches = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    for branch in branches.into_iter().flatten() {
+        let Some(words) = branch.get("description").cloned() else {
+            continue;
+        };
+        let keys = branch.get_mut("properties").and_then(Value::as_object_mut);
+        for key in keys.into_iter().flat_map(|keys| keys.values_mut()) {
+            if let Some(key) = key.as_object_mut() {
+                key.insert("description".to_owned(), words.clone());
+            }
+        }
+    }
 }
 
 /// A value in the config.
@@ -270,6 +288,7 @@ pub enum Transform {
 /// Intervals of a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = describe_keys)]
 pub enum Buckets {
     /// Cut at these values, rising; a value on an edge is above it.
     Edges(Vec<f64>),
