@@ -48,7 +48,7 @@ pub(crate) const NAMES: [(&str, &str); 9] = [
     ),
     (
         "data",
-        "megabytes of a large table that are inspected in a second, and the memory that it takes",
+        "megabytes of a large table that are inspected, fitted and prepared in a second, and the memory that it takes",
     ),
     (
         "net",

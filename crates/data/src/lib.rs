@@ -61,6 +61,7 @@
 //! stops at `max_bytes` (4 GiB), and beyond 64 MiB at 200 times the compressed size. A fault is a [`DataError`] that
 //! names the file and the line, byte or column; nothing panics. The decoders are public in [`decode`] and are fuzzed.
 
+mod batches;
 mod bundled;
 mod classes;
 mod config;
@@ -71,6 +72,7 @@ mod encode;
 mod error;
 mod images;
 mod inspect;
+mod large;
 mod load;
 mod moments;
 mod partition;
@@ -94,6 +96,7 @@ pub use inspect::{
     ClassSummary, ColumnKind, ColumnRole, ColumnSummary, Finding, Holds, InspectOptions,
     Inspection, Measure, PartSummary, Rule, SiteDifference, SiteSummary, inspect, inspect_with,
 };
+pub use large::{LargePart, LargeTable, open_large};
 pub use load::{load, open};
 pub use moments::ColumnMoments;
 pub use partition::{ClientShare, DEFAULT_CLIENTS, MAX_DRAWS, Partition, PartitionConfig, Roll};

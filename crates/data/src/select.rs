@@ -12,7 +12,7 @@ use crate::dataset::Sites;
 use crate::error::DataError;
 
 /// Streams of the data seed, one for each purpose.
-const HELD_OUT_STREAM: u64 = 1;
+pub(crate) const HELD_OUT_STREAM: u64 = 1;
 const LIMIT_STREAM: u64 = 2;
 pub(crate) const RESAMPLE_STREAM: u64 = 3;
 pub(crate) const FOLD_STREAM: u64 = 4;

@@ -318,7 +318,7 @@ fn default_label(grid: &Grid) -> usize {
 }
 
 /// Different labels in natural order, one spelling each.
-fn label_names(labels: &[&str]) -> Vec<String> {
+pub(crate) fn label_names(labels: &[&str]) -> Vec<String> {
     let distinct: BTreeSet<String> = labels
         .iter()
         .map(|label| canonical(label).into_owned())

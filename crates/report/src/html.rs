@@ -8,6 +8,7 @@
 //! A page's size is bounded: curves are thinned, long tables and wide pictures are cut or summarised and say so.
 
 mod anomalies;
+mod at_sites;
 mod attack;
 mod clients;
 mod comparison;

@@ -205,6 +205,43 @@ fn the_page_shows_figures_curves_and_sites() {
 }
 
 #[test]
+fn what_the_sites_counted_is_shown() {
+    let judged = AtSites {
+        clients: 4,
+        examples: 1_200,
+        masked: true,
+        accuracy: 0.8125,
+        balanced_accuracy: 0.75,
+        loss: f64::INFINITY,
+        auroc: Some(0.875),
+        auroc_error: Some(0.0031),
+        sensitivity: None,
+        brier: Some(0.125),
+        confusion: vec![vec![600, 75], vec![150, 375]],
+        bytes_up: 48_000,
+        bytes_down: 9_000,
+    };
+    let text = judged.text();
+    let mut record = record("sick");
+    record.summary.as_mut().unwrap().at_sites = Some(judged);
+    let page = html::run_page(&record).unwrap().replace('\u{a0}', " ");
+    assert!(page.contains("Judged at the sites"));
+    for words in [
+        "4 clients judged the final model on 1,200 held-out examples that never left them",
+        "the server saw their sums only (48.0 kB up, 9.0 kB down",
+        "0.8750",
+        "within 0.0031",
+        "Brier score",
+    ] {
+        assert!(text.contains(words), "{words} in\n{text}");
+        assert!(page.contains(words), "{words}");
+    }
+    for words in ["log loss", "inf", "sensitivity"] {
+        assert!(!text.contains(words), "{words} in\n{text}");
+    }
+}
+
+#[test]
 fn hostile_names_stay_text() {
     let record = record(HOSTILE);
     let page = html::run_page(&record).unwrap();

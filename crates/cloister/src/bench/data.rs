@@ -1,11 +1,12 @@
-//! `cloister bench data`: a large table, inspected in one pass, beside one read of its bytes.
+//! `cloister bench data`: a large table, inspected in one pass, fitted and prepared, beside one read of its bytes.
 
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use cloister_data::{ColumnRef, DataConfig, InspectOptions, inspect_with};
+use cloister_data::{ColumnRef, DataConfig, DataError, InspectOptions, inspect_with, open_large};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -88,7 +89,40 @@ pub(crate) fn measure(
         })?;
         measured.push(row("inspect", threads, seconds));
     }
+    for threads in [1, 2] {
+        let (fit, prepare) = prepared(&path, rows, threads)?;
+        measured.push(row("fit", threads, fit));
+        measured.push(row("prepare", threads, prepare));
+    }
     Ok(measured)
+}
+
+/// Wall times of fitting a pipeline in passes over the file, and of making features of all rows by it.
+fn prepared(path: &Path, rows: usize, threads: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    let identifiers = ["flow", "start"].map(|name| ColumnRef::Name(name.to_owned()));
+    let config = DataConfig {
+        label: Some(ColumnRef::Name("label".to_owned())),
+        drop: identifiers.into(),
+        ..DataConfig::at(path)
+    };
+    let table = open_large(&config, 1, 0, threads)?.context("nothing was opened")?;
+    let mut pipeline = None;
+    let fit = timed(|| {
+        pipeline = Some(table.fit()?);
+        Ok(())
+    })?;
+    let pipeline = pipeline.context("nothing was fitted")?;
+    let prepare = timed(|| {
+        let mut counted = 0;
+        table.prepare(&pipeline, |_, features, _| {
+            black_box(features);
+            counted += 1;
+            Ok::<(), DataError>(())
+        })?;
+        anyhow::ensure!(counted == rows, "{counted} of {rows} rows were prepared");
+        Ok(())
+    })?;
+    Ok((fit, prepare))
 }
 
 /// Sorted wall times in seconds.

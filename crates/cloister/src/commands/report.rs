@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cloister_report::compare::Comparison;
 use cloister_report::html;
-use cloister_report::record::{RunRecord, Summary, file_name, flags_text, write_atomic};
+use cloister_report::record::{AtSites, RunRecord, Summary, file_name, flags_text, write_atomic};
 
 use crate::args::{Format, ReportArgs};
 use crate::output;
@@ -50,12 +50,14 @@ fn quality(folders: &[PathBuf]) -> Result<String> {
     if is_sweep(folder) {
         return Ok(String::new());
     }
-    let summary = Summary::read(folder)?;
-    let text = summary.and_then(|summary| {
-        let quality = summary.quality.as_ref()?;
-        Some(quality.text(&summary.final_, summary.metric))
-    });
-    Ok(text.map_or_else(String::new, |text| format!("\n{text}")))
+    let Some(summary) = Summary::read(folder)? else {
+        return Ok(String::new());
+    };
+    let judged = summary.quality.as_ref();
+    let judged = judged.map(|quality| quality.text(&summary.final_, summary.metric));
+    let at_sites = summary.at_sites.as_ref().map(AtSites::text);
+    let parts = judged.into_iter().chain(at_sites);
+    Ok(parts.map(|text| format!("\n{text}")).collect())
 }
 
 fn is_sweep(folder: &Path) -> bool {

@@ -191,7 +191,8 @@ fn missing_as(profile: &Profile, signs: &[String]) -> Vec<Counted> {
 }
 
 fn holds(codes: bool, profile: &Profile, frequent: &[Counted]) -> Holds {
-    let (present, distinct) = (profile.present(), profile.distinct().count);
+    let found = profile.distinct();
+    let (present, distinct) = (profile.present(), found.count);
     let most = |count: u64| count * 2 > profile.texts;
     if present == 0 {
         return Holds::Empty;
@@ -208,8 +209,9 @@ fn holds(codes: bool, profile: &Profile, frequent: &[Counted]) -> Holds {
     if texts && most(profile.times.iter().map(|(_, count)| count).sum()) {
         return Holds::Time;
     }
-    let all_different =
-        present >= IDENTIFIER_ROWS && distinct as f64 >= IDENTIFIER_SHARE * present as f64;
+    // An estimate gets the benefit of its error.
+    let at_most = distinct as f64 * (1.0 + 2.0 * found.error);
+    let all_different = present >= IDENTIFIER_ROWS && at_most >= IDENTIFIER_SHARE * present as f64;
     if texts {
         return match all_different {
             _ if most(profile.phrases) && distinct * 2 > present => Holds::Text,

@@ -5,7 +5,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::column::ColumnSummary;
@@ -15,12 +14,12 @@ use super::{
     ClassSummary, Inspection, PartSummary, SiteSummary, described, differences, findings, owners,
     predicts,
 };
+use crate::batches::Batches;
 use crate::classes::{ClassMap, canonical, natural_order};
 use crate::config::{DataConfig, Normalise};
 use crate::dataset::{ExampleShape, MAX_CLASSES, Sites};
-use crate::decode::{Batch, Dialect, Grid, Records, has_header};
+use crate::decode::Batch;
 use crate::error::{DataError, Place};
-use crate::read::stream;
 use crate::sketch::hash_bytes;
 use crate::source::{TablePath, TablePaths, dialect};
 use crate::tables::{Plan, TableFile, TablePart, same_columns};
@@ -277,7 +276,7 @@ fn read_part(
     Ok(part)
 }
 
-/// Reads a file on a thread of its own, and takes in its batches.
+/// Reads a file and takes in its batches.
 fn read_file(
     path: &TablePath,
     config: &DataConfig,
@@ -286,83 +285,19 @@ fn read_file(
     profiled: bool,
     threads: usize,
 ) -> Result<(), DataError> {
-    let file = path.path.display().to_string();
-    let dialect = dialect(config);
-    let mut records = Records::new(&file, stream(&path.path)?, dialect.delimiter)?;
-    let mut batch = records
-        .batch()?
-        .ok_or_else(|| DataError::empty(&file, "holds no row"))?;
-    let first = first_rows(&file, path.owner.clone(), &mut batch, &dialect)?;
-    match table {
-        None => *table = Some(Table::new(first, config)?),
-        Some(table) => same_columns(&table.first, &first)?,
-    }
-    let Some(table) = table else {
-        return Ok(());
-    };
-    let before = part.rows;
-    thread::scope(|scope| {
-        let (send, receive) = sync_channel(2);
-        scope.spawn(move || {
-            loop {
-                let next = records.batch().transpose();
-                let last = !matches!(next, Some(Ok(_)));
-                if next.is_none_or(|next| send.send(next).is_err()) || last {
-                    return;
-                }
-            }
-        });
-        table.take_in(
-            &file,
-            path.owner.as_deref(),
-            &batch,
-            config,
-            part,
-            profiled,
-            threads,
-        )?;
-        for batch in receive {
-            table.take_in(
-                &file,
-                path.owner.as_deref(),
-                &batch?,
-                config,
-                part,
-                profiled,
-                threads,
-            )?;
+    let batches = Batches::open(path, &dialect(config))?;
+    let first = batches.first.clone();
+    let file = first.file.clone();
+    let table = match table {
+        None => table.insert(Table::new(first, config)?),
+        Some(table) => {
+            same_columns(&table.first, &first)?;
+            table
         }
-        Ok(())
-    })?;
-    match part.rows == before {
-        true => Err(DataError::empty(&file, "holds no row")),
-        false => Ok(()),
-    }
-}
-
-/// The columns of a file, without rows; the header is taken off the batch.
-fn first_rows(
-    file: &str,
-    owner: Option<String>,
-    batch: &mut Batch,
-    dialect: &Dialect,
-) -> Result<TableFile, DataError> {
-    let mut grid = Grid::empty(None, batch.columns());
-    for row in 0..batch.rows().min(128) {
-        grid.push(file, batch, row)?;
-    }
-    let named = dialect
-        .header
-        .unwrap_or_else(|| has_header(&grid, &dialect.missing));
-    if named {
-        grid.take_header();
-        batch.drop_first();
-    }
-    grid.retain(&vec![false; grid.rows()]);
-    Ok(TableFile {
-        file: file.to_owned(),
-        owner,
-        grid,
+    };
+    batches.each(|batch| {
+        let owner = path.owner.as_deref();
+        table.take_in(&file, owner, batch, config, part, profiled, threads)
     })
 }
 

@@ -185,7 +185,7 @@ pub(super) fn rank(count: u64, p: f64) -> u64 {
 
 impl CategoryStatistics {
     /// Keeps the categories that are frequent enough, and of these the most frequent.
-    pub(super) fn of_counts(
+    pub(crate) fn of_counts(
         mut counts: Vec<(String, u64)>,
         missing: u64,
         at_least: u64,

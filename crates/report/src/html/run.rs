@@ -1,7 +1,7 @@
 //! The page of one run: result first, then who can see what, then how it came about.
 
 use super::page::{List, Page, Section, Table, Tile, strings};
-use super::{anomalies, attack, clients, curves, kept, leakage, privacy, quality, wire};
+use super::{anomalies, at_sites, attack, clients, curves, kept, leakage, privacy, quality, wire};
 use crate::format::{self, counted};
 use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
 
@@ -20,6 +20,7 @@ pub(super) fn page(record: &RunRecord) -> Page {
         quality::classes(record),
         clients::confusion(record),
         quality::groups(record),
+        at_sites::section(record),
         clients::alone(record),
         clients::partition(record),
         clients::spread(record),

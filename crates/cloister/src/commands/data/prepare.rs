@@ -2,47 +2,132 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use cloister_config::Experiment;
 use cloister_data::decode::Records;
-use cloister_data::{Column, Dataset, ExampleShape, Pipeline, table_reader};
+use cloister_data::{Column, ExampleShape, LargePart, LargeTable, Pipeline, table_reader};
 
 use crate::args::ConfigArgs;
 use crate::commands::load;
 use crate::output;
 
+/// Tables of more bytes are fitted in passes over their files and never held as a whole.
+const LARGE: u64 = 64 << 20;
+
 /// Writes the pipeline that a config means and what it makes of the rows.
 pub(super) fn run(config: &ConfigArgs, out: &Path) -> Result<()> {
     let loaded = load(&config.config, &config.overrides.arguments())?;
     let experiment = &loaded.experiment;
-    let raw = cloister_data::open(&experiment.data, experiment.seed)?;
-    let pipeline = raw.fit()?;
-    let data = raw.prepared(&pipeline)?;
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let write = |name: &str, content: &[u8]| {
-        let path = out.join(name);
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let large = cloister_data::open_large(&experiment.data, experiment.seed, LARGE, threads)?;
+    let written = match large {
+        Some(table) => in_passes(&table, out)?,
+        None => at_once(experiment, out)?,
     };
-    write("pipeline.json", pipeline.to_json()?.as_bytes())?;
-    let names = feature_names(&pipeline.columns(), pipeline.shape());
-    for (file, part) in [("train.csv", &data.train), ("test.csv", &data.test)] {
-        let path = out.join(file);
-        write_part(&path, &names, part)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let [train, test] = written.rows;
     let mut text = format!(
         "{}: {} features, {} training rows, {} test rows\n",
-        data.train.name(),
-        output::grouped(data.train.shape().len() as u64),
-        output::grouped(data.train.len() as u64),
-        output::grouped(data.test.len() as u64),
+        written.name,
+        output::grouped(written.features as u64),
+        output::grouped(train),
+        output::grouped(test),
     );
     text += &format!("{}: pipeline.json, train.csv, test.csv\n", out.display());
-    for note in &data.notes {
+    for note in &written.notes {
         text += &format!("note: {note}\n");
     }
     output::print(&text)
+}
+
+/// What was written.
+struct Written {
+    name: String,
+    features: usize,
+    /// Of the training and of the test part.
+    rows: [u64; 2],
+    notes: Vec<String>,
+}
+
+fn at_once(experiment: &Experiment, out: &Path) -> Result<Written> {
+    let raw = cloister_data::open(&experiment.data, experiment.seed)?;
+    let pipeline = raw.fit()?;
+    let data = raw.prepared(&pipeline)?;
+    let mut parts = parts(&pipeline, out)?;
+    for (part, rows) in parts.iter_mut().zip([&data.train, &data.test]) {
+        for row in 0..rows.len() {
+            part.row(rows.row(row), &rows.classes()[rows.labels()[row] as usize])?;
+        }
+    }
+    Ok(Written {
+        name: data.train.name().to_owned(),
+        features: data.train.shape().len(),
+        rows: finished(parts)?,
+        notes: data.notes,
+    })
+}
+
+fn in_passes(table: &LargeTable, out: &Path) -> Result<Written> {
+    let pipeline = table.fit()?;
+    let mut parts = parts(&pipeline, out)?;
+    table.prepare(&pipeline, |part, features, class| {
+        parts[usize::from(part == LargePart::Test)].row(features, &table.classes()[class as usize])
+    })?;
+    Ok(Written {
+        name: table.name().to_owned(),
+        features: pipeline.shape().len(),
+        rows: finished(parts)?,
+        notes: table.notes(),
+    })
+}
+
+/// A file of prepared rows.
+struct PreparedFile {
+    path: PathBuf,
+    writer: BufWriter<File>,
+    rows: u64,
+}
+
+impl PreparedFile {
+    fn row(&mut self, features: &[f32], class: &str) -> Result<()> {
+        self.rows += 1;
+        line(&mut self.writer, features, Some(class)).with_context(|| failed(&self.path))
+    }
+}
+
+fn failed(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+/// Writes the pipeline, and begins the files of the training and of the test part.
+fn parts(pipeline: &Pipeline, out: &Path) -> Result<[PreparedFile; 2]> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let path = out.join("pipeline.json");
+    fs::write(&path, pipeline.to_json()?).with_context(|| failed(&path))?;
+    let names = feature_names(&pipeline.columns(), pipeline.shape());
+    let begin = |name: &str| -> Result<PreparedFile> {
+        let path = out.join(name);
+        let file = File::create(&path).with_context(|| failed(&path))?;
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        header(&mut writer, &names, true).with_context(|| failed(&path))?;
+        Ok(PreparedFile {
+            path,
+            writer,
+            rows: 0,
+        })
+    };
+    Ok([begin("train.csv")?, begin("test.csv")?])
+}
+
+/// The rows of each file, once all are on the disk.
+fn finished(parts: [PreparedFile; 2]) -> Result<[u64; 2]> {
+    let mut rows = [0; 2];
+    for (rows, mut part) in rows.iter_mut().zip(parts) {
+        part.writer.flush().with_context(|| failed(&part.path))?;
+        *rows = part.rows;
+    }
+    Ok(rows)
 }
 
 /// Prepares the rows of a table by a pipeline from a file, row by row.
@@ -53,7 +138,7 @@ pub(super) fn apply(pipeline: &Path, table: &Path, out: &Path) -> Result<()> {
     let file = table.display().to_string();
     let mut records = table_reader(table)?;
     let names = feature_names(&pipeline.columns(), pipeline.shape());
-    let failed = || format!("cannot write {}", out.display());
+    let failed = || failed(out);
     let mut writer = BufWriter::with_capacity(1 << 20, File::create(out).with_context(failed)?);
     header(&mut writer, &names, false).with_context(failed)?;
     let rows = prepared(&pipeline, &mut records, &file, &mut writer)?;
@@ -131,16 +216,6 @@ fn feature_names(columns: &[Column], shape: ExampleShape) -> Vec<String> {
                 .map(move |place| name(column, place))
         })
         .collect()
-}
-
-fn write_part(path: &Path, names: &[String], part: &Dataset) -> Result<()> {
-    let mut writer = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    header(&mut writer, names, true)?;
-    for row in 0..part.len() {
-        let class = &part.classes()[part.labels()[row] as usize];
-        line(&mut writer, part.row(row), Some(class))?;
-    }
-    Ok(writer.flush()?)
 }
 
 fn header(writer: &mut impl Write, names: &[String], labelled: bool) -> Result<()> {
