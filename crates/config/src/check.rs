@@ -7,6 +7,7 @@ mod defence;
 mod privacy;
 mod record;
 mod secure_aggregation;
+mod target;
 
 use cloister_data::{DataConfig, DataError, PartitionConfig};
 use cloister_nn::ModelConfig;
@@ -84,6 +85,7 @@ pub(crate) fn examine(experiment: &Experiment) -> Checks {
     }
     checks.federation(&experiment.federation);
     checks.model(&experiment.model);
+    checks.target(experiment);
     checks.train(&experiment.train);
     checks.server(&experiment.server);
     checks.aggregation(experiment);

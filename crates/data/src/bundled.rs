@@ -110,6 +110,7 @@ pub(crate) fn source(name: &str, config: &DataConfig) -> Result<(Source, DataCon
     if let Content::Tables(_) = content {
         let plain = DataConfig {
             drop: Vec::new(),
+            target: None,
             scaling: DataConfig::default().scaling,
             prepare: PrepareConfig::default(),
             ..config.clone()
@@ -140,9 +141,21 @@ fn settings(name: &str, config: &mut DataConfig) {
             .map(|&name| ColumnRef::Name(name.to_owned()))
             .collect()
     };
-    let own_classes = config.positive.is_empty() && config.classes.is_empty();
+    let predicts = config.target.is_some();
+    let own_classes = config.positive.is_empty() && config.classes.is_empty() && !predicts;
+    let label = |config: &mut DataConfig, name: &str| {
+        let column = ColumnRef::Name(name.to_owned());
+        match config.target.clone() {
+            None => config.label = Some(column),
+            // A diagnosis is made of the other columns: it tells of a number that is to be predicted from them.
+            Some(target) if target != column && !config.drop.contains(&column) => {
+                config.drop.push(column);
+            }
+            Some(_) => {}
+        }
+    };
     if name == "heart-disease" {
-        config.label = Some(ColumnRef::Name("num".to_owned()));
+        label(config, "num");
         config.categorical = columns(&["cp", "restecg", "slope", "thal"]);
         // No living patient has a cholesterol or a blood pressure of 0; Switzerland writes every missing one so.
         config.zero_is_missing = columns(&["trestbps", "chol"]);
@@ -150,7 +163,7 @@ fn settings(name: &str, config: &mut DataConfig) {
             config.classes = vec![rule("healthy", &["0"]), rule("disease", &[])];
         }
     } else {
-        config.label = Some(ColumnRef::Name("diagnosis".to_owned()));
+        label(config, "diagnosis");
         if own_classes {
             config.classes = vec![
                 rule("benign", &["benign"]),

@@ -79,6 +79,15 @@ impl ClassMap {
         Ok(map)
     }
 
+    /// The one class of rows whose answer is a number of that name.
+    pub(crate) fn of_target(name: String) -> Self {
+        Self {
+            classes: vec![name],
+            by_label: BTreeMap::new(),
+            rest: Some(0),
+        }
+    }
+
     fn one_each(names: &[String]) -> Result<Self, DataError> {
         if names.len() > MAX_CLASSES {
             let reason = format!(

@@ -54,6 +54,10 @@ pub struct DataConfig {
     /// else the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnRef>,
+    /// Tables: the column of the number that the model is to predict, by name or by index from 0, in the place of a class.
+    /// It is standardised with figures of the training rows; rows without it are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<ColumnRef>,
     /// Tables: the column that names the owner (site) of each row; it is not a feature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site_column: Option<ColumnRef>,
@@ -95,6 +99,7 @@ impl Default for DataConfig {
             header: None,
             delimiter: None,
             label: None,
+            target: None,
             site_column: None,
             drop: Vec::new(),
             categorical: Vec::new(),
@@ -165,6 +170,7 @@ impl DataConfig {
             }
         }
         self.prepare.check()?;
+        self.check_target()?;
         match (&self.dataset, &self.path) {
             (None, None) => Err(DataError::setting("path", "give data.dataset or data.path")),
             (_, None) if self.test_path.is_some() => {
@@ -174,6 +180,35 @@ impl DataConfig {
         }
     }
 
+    /// Refuses what needs classes beside a number that is to be predicted.
+    fn check_target(&self) -> Result<(), DataError> {
+        if self.target.is_none() {
+            return Ok(());
+        }
+        let by_class = [
+            ("label", self.label.is_some()),
+            ("positive", !self.positive.is_empty()),
+            ("classes", !self.classes.is_empty()),
+            (
+                "prepare.class_weights",
+                self.prepare.class_weights.is_some(),
+            ),
+            ("prepare.resample", self.prepare.resample.is_some()),
+        ];
+        if let Some((key, _)) = by_class.iter().find(|(_, set)| *set) {
+            let reason = "is about classes, but data.target is a number; give one of the two";
+            return Err(DataError::setting(*key, reason));
+        }
+        if self.partition.needs_classes() {
+            let reason = format!(
+                "'{}' deals rows by their classes, but data.target is a number; take iid, quantity-skew or natural",
+                self.partition.kind()
+            );
+            return Err(DataError::setting("partition.kind", reason));
+        }
+        Ok(())
+    }
+
     /// The first key that was set although it concerns tables only.
     pub(crate) fn table_key(&self) -> Option<&'static str> {
         let default = Self::default();
@@ -181,6 +216,7 @@ impl DataConfig {
             ("header", self.header.is_some()),
             ("delimiter", self.delimiter.is_some()),
             ("label", self.label.is_some()),
+            ("target", self.target.is_some()),
             ("site_column", self.site_column.is_some()),
             ("drop", !self.drop.is_empty()),
             ("categorical", !self.categorical.is_empty()),

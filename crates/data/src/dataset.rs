@@ -57,6 +57,46 @@ pub struct Sites {
     pub of_row: Vec<u32>,
 }
 
+/// The mean and the deviation by which the numbers that a model is to predict are standardised: figures of training rows.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TargetScale {
+    /// Mean, in the target's unit.
+    pub mean: f64,
+    /// Standard deviation, in the target's unit; 1 where all training rows have the same number.
+    pub deviation: f64,
+}
+
+impl TargetScale {
+    /// A number of that mean and variance; a deviation that is none counts as 1.
+    pub(crate) fn new(mean: f64, variance: f64) -> Self {
+        let deviation = variance.sqrt();
+        let usable = deviation > 0.0 && deviation.is_finite();
+        Self {
+            mean,
+            deviation: if usable { deviation } else { 1.0 },
+        }
+    }
+
+    /// A number of the data as models are trained on it.
+    pub fn standardised(&self, value: f64) -> f32 {
+        ((value - self.mean) / self.deviation) as f32
+    }
+
+    /// A model's answer in the target's unit.
+    pub fn natural(&self, answer: f32) -> f64 {
+        f64::from(answer) * self.deviation + self.mean
+    }
+}
+
+/// The numbers that a model is to predict, one an example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumericTarget {
+    /// Standardised.
+    pub values: Vec<f32>,
+    /// By what.
+    pub scale: TargetScale,
+}
+
 /// n examples: `shape.len()` features (`f32`, row-major; images channel by channel, CHW) and a class label each.
 ///
 /// The fields agree by construction: [`Dataset::new`] checks lengths, label and site ranges and that every feature is
@@ -68,6 +108,7 @@ pub struct Dataset {
     features: Vec<f32>,
     labels: Vec<u32>,
     classes: Vec<String>,
+    target: Option<NumericTarget>,
     sites: Option<Sites>,
     class_weights: Option<Vec<f32>>,
     augmentation: Option<AugmentConfig>,
@@ -107,6 +148,7 @@ impl Dataset {
             features,
             labels,
             classes,
+            target: None,
             sites,
             class_weights: None,
             augmentation: None,
@@ -118,6 +160,45 @@ impl Dataset {
                 reason,
             }),
         }
+    }
+
+    /// Has examples answered with numbers and not with classes, of which there is one, the name of the number.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`], unless there is one class and a finite number for each example.
+    pub fn with_target(mut self, target: NumericTarget) -> Result<Self, DataError> {
+        let odd = target.values.iter().position(|value| !value.is_finite());
+        let reason = match odd {
+            _ if self.classes.len() != 1 => {
+                format!(
+                    "numbers to be predicted beside {} classes",
+                    self.classes.len()
+                )
+            }
+            _ if target.values.len() != self.len() => {
+                format!(
+                    "{} numbers to be predicted for {} rows",
+                    target.values.len(),
+                    self.len()
+                )
+            }
+            Some(row) => {
+                format!("row {row}: the number to be predicted does not fit a 32-bit fraction")
+            }
+            None => {
+                self.target = Some(target);
+                return Ok(self);
+            }
+        };
+        Err(DataError::Inconsistent {
+            name: self.name,
+            reason,
+        })
+    }
+
+    /// The numbers that a model is to predict, where examples are not of classes; their name is the only class.
+    pub fn target(&self) -> Option<&NumericTarget> {
+        self.target.as_ref()
     }
 
     /// Gives each class a weight in the loss.
@@ -260,7 +341,15 @@ impl Dataset {
             self.classes.clone(),
             self.sites.as_ref().map(|sites| sites.of_rows(rows)),
         )?;
+        let target = self.target.as_ref().map(|target| NumericTarget {
+            values: rows
+                .iter()
+                .map(|row| target.values[*row as usize])
+                .collect(),
+            scale: target.scale,
+        });
         Ok(Self {
+            target,
             class_weights: self.class_weights.clone(),
             augmentation: self.augmentation.clone(),
             ..subset

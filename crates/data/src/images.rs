@@ -285,12 +285,13 @@ impl ImageSet {
             &self.train.owners,
             self.test.as_ref().map(|test| &test.owners),
         );
-        let test_rows = self.test.as_ref().map(Images::rows);
+        let all = |rows: usize| (0..rows as u32).collect::<Vec<u32>>();
+        let test_rows = self.test.as_ref().map(|test| all(test.rows()));
         let selection = select(
             config,
             &name,
-            &labels,
-            train_sites.as_ref(),
+            all(labels.len()),
+            (&labels, train_sites.as_ref()),
             test_rows,
             seed,
             &mut notes,

@@ -141,6 +141,10 @@ pub fn inspect_with(
     options: &InspectOptions,
 ) -> Result<Inspection, DataError> {
     config.check()?;
+    if config.target.is_some() {
+        let reason = "an inspection looks for what tells classes apart: leave the target out, and name a class in data.label";
+        return Err(DataError::setting("target", reason));
+    }
     let name = display_name(config);
     if let Some(paths) = tables_of(config)? {
         let mut bytes = 0;

@@ -90,7 +90,7 @@ mod tables;
 
 pub use bundled::{BundledInfo, bundled};
 pub use config::{ClassRule, ColumnRef, DataConfig, Normalise, Paths, Scaling};
-pub use dataset::{Column, Dataset, ExampleShape, Sites, TrainTest};
+pub use dataset::{Column, Dataset, ExampleShape, NumericTarget, Sites, TargetScale, TrainTest};
 pub use error::{DataError, PartitionError, Place};
 pub use inspect::{
     ClassSummary, ColumnKind, ColumnRole, ColumnSummary, Finding, Holds, InspectOptions,

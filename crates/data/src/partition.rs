@@ -95,6 +95,16 @@ fn one() -> usize {
     1
 }
 
+impl PartitionConfig {
+    /// Whether rows are dealt by their classes.
+    pub(crate) fn needs_classes(&self) -> bool {
+        match self {
+            Self::Dirichlet { .. } | Self::Pathological { .. } | Self::Shards { .. } => true,
+            Self::Iid { .. } | Self::QuantitySkew { .. } | Self::Natural { .. } => false,
+        }
+    }
+}
+
 impl Default for PartitionConfig {
     fn default() -> Self {
         Self::Iid { minimum: 1 }

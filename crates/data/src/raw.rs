@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 
 use crate::classes::shortened;
 use crate::config::ColumnRef;
-use crate::dataset::{Dataset, Sites, TrainTest};
+use crate::dataset::{Dataset, NumericTarget, Sites, TrainTest};
 use crate::duplicates::Index;
 use crate::error::DataError;
 use crate::images::ImageSet;
@@ -154,8 +154,12 @@ impl RawData {
         let class = self.labels()[row as usize];
         let values = match &self.content {
             RawContent::Table { set, plan, .. } => {
-                let row = set.train.row(self.chosen.train[row as usize]);
-                row.values(plan)?.values
+                let read = set.train.row(self.chosen.train[row as usize]);
+                let mut values = read.values(plan)?.values;
+                if let Some(known) = &self.chosen.train_values {
+                    values.push(Value::Number(known[row as usize]));
+                }
+                values
             }
             RawContent::Images { .. } => Vec::new(),
         };
@@ -246,17 +250,40 @@ impl RawData {
         };
         let shape = pipeline.shape();
         let chosen = &self.chosen;
-        let dataset = |features, labels: &[u32], sites: &Option<Sites>| {
-            Dataset::new(
-                &*self.name,
-                shape,
-                features,
-                labels.to_vec(),
-                self.classes.clone(),
-                sites.clone(),
-            )
-        };
-        let mut train = dataset(features.0, &chosen.train_labels, &chosen.train_sites)?;
+        let dataset =
+            |features, labels: &[u32], sites: &Option<Sites>, values: &Option<Vec<f64>>| {
+                let dataset = Dataset::new(
+                    &*self.name,
+                    shape,
+                    features,
+                    labels.to_vec(),
+                    self.classes.clone(),
+                    sites.clone(),
+                )?;
+                match (values, pipeline.target()) {
+                    (Some(values), Some(scale)) => dataset.with_target(NumericTarget {
+                        values: values
+                            .iter()
+                            .map(|value| scale.standardised(*value))
+                            .collect(),
+                        scale,
+                    }),
+                    (None, None) => Ok(dataset),
+                    (Some(_), None) => Err(DataError::statistics(
+                        "made for classes, but data.target is a number",
+                    )),
+                    (None, Some(_)) => Err(DataError::statistics(
+                        "made for a number to be predicted, but these are classes",
+                    )),
+                }
+            };
+        let train_sites = &chosen.train_sites;
+        let mut train = dataset(
+            features.0,
+            &chosen.train_labels,
+            train_sites,
+            &chosen.train_values,
+        )?;
         if let Some(weights) = &self.prepare.class_weights {
             let weights = class_weights(weights, &self.classes, &chosen.train_labels)?;
             train = train.with_class_weights(weights)?;
@@ -264,7 +291,12 @@ impl RawData {
         train = train.with_augmentation(pipeline.augment().cloned());
         Ok(TrainTest {
             train,
-            test: dataset(features.1, &chosen.test_labels, &chosen.test_sites)?,
+            test: dataset(
+                features.1,
+                &chosen.test_labels,
+                &chosen.test_sites,
+                &chosen.test_values,
+            )?,
             columns: pipeline.columns(),
             pipeline: Some(pipeline.clone()),
             notes,
@@ -409,6 +441,10 @@ impl RawData {
             let (a, b) = (place(a), place(b));
             let sites = chosen.train_sites.as_ref();
             chosen.train_labels[a] == chosen.train_labels[b]
+                && chosen
+                    .train_values
+                    .as_ref()
+                    .is_none_or(|values| values[a] == values[b])
                 && sites.is_none_or(|sites| sites.of_row[a] == sites.of_row[b])
         };
         let repeats = match &self.content {

@@ -39,6 +39,9 @@ pub(crate) struct Chosen {
     pub(crate) test: Vec<u32>,
     pub(crate) train_labels: Vec<u32>,
     pub(crate) test_labels: Vec<u32>,
+    /// The numbers that are to be predicted, where there are some.
+    pub(crate) train_values: Option<Vec<f64>>,
+    pub(crate) test_values: Option<Vec<f64>>,
     pub(crate) train_sites: Option<Sites>,
     pub(crate) test_sites: Option<Sites>,
 }
@@ -49,6 +52,10 @@ impl Chosen {
         let pick = |list: &[u32]| places.iter().map(|&place| list[place as usize]).collect();
         self.train = pick(&self.train);
         self.train_labels = pick(&self.train_labels);
+        self.train_values = self
+            .train_values
+            .as_ref()
+            .map(|values| places.iter().map(|&place| values[place as usize]).collect());
         self.train_sites = self.train_sites.as_ref().map(|sites| sites.of_rows(places));
     }
 }
@@ -72,48 +79,46 @@ impl Selection {
             test: self.test,
             train_labels,
             test_labels,
+            train_values: None,
+            test_values: None,
             train_sites,
             test_sites,
         }
     }
 }
 
-/// Chooses the rows. `test_rows` is the length of the test part; without one, `test_fraction` of the rows is held out.
+/// Chooses among `rows`. `test_rows` are those of the test part; without one, `test_fraction` of the rows is held out.
 pub(crate) fn select(
     config: &DataConfig,
     name: &str,
-    labels: &[u32],
-    sites: Option<&Sites>,
-    test_rows: Option<usize>,
+    rows: Vec<u32>,
+    (labels, sites): (&[u32], Option<&Sites>),
+    test_rows: Option<Vec<u32>>,
     seed: u64,
     notes: &mut Vec<String>,
 ) -> Result<Selection, DataError> {
-    let all = |rows: usize| (0..rows as u32).collect::<Vec<u32>>();
+    let count = rows.len();
     let mut selection = match test_rows {
-        Some(rows) => Selection {
-            train: all(labels.len()),
-            test: all(rows),
-        },
+        Some(test) => Selection { train: rows, test },
         None => {
             let mut rng = stream(seed, HELD_OUT_STREAM);
-            let selection = hold_out(labels, sites, config.test_fraction, &mut rng);
+            let selection = hold_out(rows, labels, sites, config.test_fraction, &mut rng);
             if selection.test.is_empty() {
                 let reason = format!(
-                    "{} of {} rows leaves none to test on",
-                    config.test_fraction,
-                    labels.len()
+                    "{} of {count} rows leaves none to test on",
+                    config.test_fraction
                 );
                 return Err(DataError::setting("test_fraction", reason));
             }
-            let by = if sites.is_some() {
-                "class and owner"
-            } else {
-                "class"
+            let by = match (config.target.is_some(), sites.is_some()) {
+                (false, true) => ", stratified by class and owner",
+                (false, false) => ", stratified by class",
+                (true, true) => ", stratified by owner",
+                (true, false) => "",
             };
             notes.push(format!(
-                "{name} has no test part: {} of {} rows are held out, stratified by {by}",
-                selection.test.len(),
-                labels.len()
+                "{name} has no test part: {} of {count} rows are held out{by}",
+                selection.test.len()
             ));
             selection
         }
@@ -134,11 +139,18 @@ pub(crate) fn select(
 
 /// Holds out `fraction` of every (owner, class) group, rounded so that the total comes out right; each group keeps at
 /// least one row to train on.
-fn hold_out(labels: &[u32], sites: Option<&Sites>, fraction: f64, rng: &mut impl Rng) -> Selection {
+fn hold_out(
+    rows: Vec<u32>,
+    labels: &[u32],
+    sites: Option<&Sites>,
+    fraction: f64,
+    rng: &mut impl Rng,
+) -> Selection {
     let mut groups: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
-    for (row, &label) in labels.iter().enumerate() {
-        let site = sites.map_or(0, |sites| sites.of_row[row]);
-        groups.entry((site, label)).or_default().push(row as u32);
+    for row in rows {
+        let site = sites.map_or(0, |sites| sites.of_row[row as usize]);
+        let label = labels[row as usize];
+        groups.entry((site, label)).or_default().push(row);
     }
     let mut selection = Selection {
         train: Vec::new(),
@@ -175,7 +187,8 @@ mod tests {
         ) {
             let labels: Vec<u32> = rows.iter().map(|row| row.1).collect();
             let sites = Sites { names: vec![String::new(); 3], of_row: rows.iter().map(|row| row.0).collect() };
-            let selection = hold_out(&labels, Some(&sites), fraction, &mut stream(seed, 1));
+            let all = (0..labels.len() as u32).collect();
+            let selection = hold_out(all, &labels, Some(&sites), fraction, &mut stream(seed, 1));
             let mut all = [selection.train.clone(), selection.test.clone()].concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..rows.len() as u32).collect::<Vec<_>>());

@@ -7,6 +7,7 @@ use crate::classes::{ClassMap, canonical, natural_order, shortened};
 use crate::config::{ColumnRef, DataConfig};
 use crate::dataset::Sites;
 use crate::decode::Grid;
+use crate::decode::number;
 use crate::duplicates::{Duplicates, Rows};
 use crate::error::{DataError, Place};
 use crate::prepare::{CellFault, PreparePlan, Roles, RowValues};
@@ -137,6 +138,23 @@ impl TablePart {
             .collect()
     }
 
+    /// The number to be predicted of every row, where it has one.
+    fn values(&self, plan: &Plan, config: &DataConfig) -> Result<Vec<Option<f64>>, DataError> {
+        self.all()
+            .map(|row| {
+                let cell = row.cell(plan.label);
+                if config.missing.iter().any(|token| token == cell) {
+                    return Ok(None);
+                }
+                let value = number(cell);
+                let reason = || format!("'{cell}' is no number, but data.target is to be one");
+                value
+                    .map(Some)
+                    .ok_or_else(|| row.fault(plan.label, reason()))
+            })
+            .collect()
+    }
+
     fn classes(&self, labels: &[&str], plan: &Plan, map: &ClassMap) -> Result<Vec<u32>, DataError> {
         (0..)
             .zip(labels)
@@ -194,7 +212,10 @@ pub(crate) fn same_columns(first: &TableFile, other: &TableFile) -> Result<(), D
 /// Which column is what.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// The column of the class, or of the number that is to be predicted.
     pub(crate) label: usize,
+    /// Whether it is such a number.
+    pub(crate) is_number: bool,
     pub(crate) site: Option<usize>,
     pub(crate) features: Vec<usize>,
     /// Columns declared as codes.
@@ -219,8 +240,15 @@ impl Plan {
             .transpose()?;
         let mut dropped = find_all("drop", &config.drop)?;
         let roles = Roles::of(config, grid)?;
-        let declared = config.label.as_ref().map(|column| find("label", column));
-        let declared = declared.transpose()?;
+        let declared = match (&config.target, &config.label) {
+            (Some(target), _) => Some(find("target", target)?),
+            (None, Some(label)) => Some(find("label", label)?),
+            (None, None) => None,
+        };
+        let (key, what) = match config.target.is_some() {
+            true => ("target", "the number to be predicted"),
+            false => ("label", "the class"),
+        };
         if let (Some(label), Some(other)) = (declared, roles.label)
             && label != other
         {
@@ -229,7 +257,7 @@ impl Plan {
                 grid.column_name(label),
                 grid.column_name(other)
             );
-            return Err(DataError::setting("label", reason));
+            return Err(DataError::setting(key, reason));
         }
         for identifier in &roles.identifiers {
             let name = grid.column_name(*identifier);
@@ -248,7 +276,7 @@ impl Plan {
             }
         };
         if dropped.contains(&label) || site == Some(label) {
-            let reason = format!("{} is the class as well", grid.column_name(label));
+            let reason = format!("{} is {what} as well", grid.column_name(label));
             let key = if site == Some(label) {
                 "site_column"
             } else {
@@ -268,6 +296,7 @@ impl Plan {
         }
         Ok(Self {
             label,
+            is_number: config.target.is_some(),
             site,
             features,
             categorical: find_all("categorical", &config.categorical)?,
@@ -339,6 +368,8 @@ pub(crate) struct Labelled {
     pub(crate) map: ClassMap,
     pub(crate) train: Vec<u32>,
     pub(crate) test: Option<Vec<u32>>,
+    /// The numbers to be predicted of both parts, where classes are none.
+    pub(crate) values: Option<(Vec<Option<f64>>, Option<Vec<Option<f64>>>)>,
     pub(crate) train_sites: Option<Sites>,
     pub(crate) test_sites: Option<Sites>,
 }
@@ -359,12 +390,29 @@ impl TableSet {
     }
 
     pub(crate) fn label(&self, plan: &Plan, config: &DataConfig) -> Result<Labelled, DataError> {
-        let labels = self.train.labels(plan, config)?;
-        let map = ClassMap::new(config, &label_names(&labels))?;
-        let train = self.train.classes(&labels, plan, &map)?;
-        let test = match &self.test {
-            Some(part) => Some(part.classes(&part.labels(plan, config)?, plan, &map)?),
-            None => None,
+        let (map, train, test, values) = match plan.is_number {
+            true => {
+                let values = |part: &TablePart| part.values(plan, config);
+                let values = (
+                    values(&self.train)?,
+                    self.test.as_ref().map(values).transpose()?,
+                );
+                let name = self.train.first().grid.column_name(plan.label);
+                let none = |part: &TablePart| vec![0; part.rows()];
+                let test = self.test.as_ref().map(none);
+                let map = ClassMap::of_target(name);
+                (map, none(&self.train), test, Some(values))
+            }
+            false => {
+                let labels = self.train.labels(plan, config)?;
+                let map = ClassMap::new(config, &label_names(&labels))?;
+                let train = self.train.classes(&labels, plan, &map)?;
+                let test = match &self.test {
+                    Some(part) => Some(part.classes(&part.labels(plan, config)?, plan, &map)?),
+                    None => None,
+                };
+                (map, train, test, None)
+            }
         };
         let owners = self.train.owners(plan);
         let test_owners = self.test.as_ref().and_then(|test| test.owners(plan));
@@ -373,9 +421,40 @@ impl TableSet {
             map,
             train,
             test,
+            values,
             train_sites,
             test_sites,
         })
+    }
+
+    /// The rows of both parts that have a class or a number to be predicted.
+    fn answered(
+        &self,
+        labelled: &Labelled,
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<u32>, Option<Vec<u32>>), DataError> {
+        let all = |part: &TablePart| (0..part.rows() as u32).collect::<Vec<u32>>();
+        let Some((train, test)) = &labelled.values else {
+            return Ok((all(&self.train), self.test.as_ref().map(all)));
+        };
+        let answered = |values: &Vec<Option<f64>>| -> Vec<u32> {
+            let rows = (0..).zip(values).filter(|(_, value)| value.is_some());
+            rows.map(|(row, _)| row).collect()
+        };
+        let (rows, test_rows) = (answered(train), test.as_ref().map(answered));
+        let of = |rows: &[u32], all: usize| all - rows.len();
+        let missing = of(&rows, train.len())
+            + test_rows
+                .as_ref()
+                .map_or(0, |rows| of(rows, test.as_ref().map_or(0, Vec::len)));
+        let name = labelled.map.describe();
+        if rows.is_empty() || test_rows.as_ref().is_some_and(Vec::is_empty) {
+            return Err(DataError::setting("target", format!("no row has a {name}")));
+        }
+        if missing > 0 {
+            notes.push(format!("{missing} rows have no {name} and are left out"));
+        }
+        Ok((rows, test_rows))
     }
 
     /// Chooses rows, maps classes, and plans what becomes of the columns.
@@ -389,12 +468,12 @@ impl TableSet {
         let plan = self.plan(config)?;
         notes.extend(plan.notes.iter().cloned());
         let labelled = self.label(&plan, config)?;
-        let test_rows = self.test.as_ref().map(TablePart::rows);
+        let (rows, test_rows) = self.answered(&labelled, &mut notes)?;
         let selection = select(
             config,
             &name,
-            &labelled.train,
-            labelled.train_sites.as_ref(),
+            rows,
+            (&labelled.train, labelled.train_sites.as_ref()),
             test_rows,
             seed,
             &mut notes,
@@ -406,10 +485,19 @@ impl TableSet {
         );
         notes.extend(duplicates.notes(selection.train.len(), selection.test.len()));
         let test = labelled.test.as_ref();
-        let chosen = selection.of(
+        let mut chosen = selection.of(
             (&labelled.train, labelled.train_sites.as_ref()),
             test.map(|labels| (&labels[..], labelled.test_sites.as_ref())),
         );
+        if let Some((train, test)) = &labelled.values {
+            let pick = |values: &[Option<f64>], rows: &[u32]| -> Vec<f64> {
+                let of_rows = rows.iter().filter_map(|row| values[*row as usize]);
+                of_rows.collect()
+            };
+            chosen.train_values = Some(pick(train, &chosen.train));
+            let test = test.as_ref().unwrap_or(train);
+            chosen.test_values = Some(pick(test, &chosen.test));
+        }
         let classes = labelled.map.names().to_vec();
         let features = plan.features.clone();
         let plan = PreparePlan::new(config, &plan, &self.train, &chosen.train, &classes)?;

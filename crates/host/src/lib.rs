@@ -20,7 +20,7 @@ mod trust;
 pub use anomaly::{Findings, Memory, Monitor, Observed};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use pipeline::{PipelineFileError, write_pipeline};
-pub use quality::{Groups, Judging, ThresholdChoice};
+pub use quality::{Groups, Judging, NumberJudging, ThresholdChoice};
 pub use round::{bucket_failed, budget_spent, ending, guard_finding, row, verdicts};
 pub use setting::{Member, Place, Setting};
 pub use spending::{Excess, Spending, SpendingError, ledger_of};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cloister_nn::metrics::{
-    Assessment, AssessmentPlan, Bootstrap, Evaluation, OperatingPoint, Ranking, Resampling, Tally,
-    ThresholdRule,
+    Assessment, AssessmentPlan, Bootstrap, Evaluation, Interval, OperatingPoint, Ranking,
+    Resampling, Tally, ThresholdRule,
 };
 use cloister_protocol::{Purpose, Streams};
 use cloister_report::record::{
@@ -13,6 +13,10 @@ use cloister_report::record::{
 };
 
 use crate::summary::headline;
+
+mod number;
+
+pub use number::NumberJudging;
 
 /// Most points of a curve in the record.
 const MOST_POINTS: usize = 200;
@@ -60,6 +64,20 @@ pub struct Groups<'a> {
     pub names: &'a [String],
     /// For each test example the index of its group; `u32::MAX` for none.
     pub of_row: &'a [u32],
+}
+
+impl<'a> Groups<'a> {
+    /// The groups that have test examples, with their rows.
+    fn held(&self) -> Vec<(&'a str, Vec<u32>)> {
+        let mut rows = vec![Vec::new(); self.names.len()];
+        for (row, group) in self.of_row.iter().enumerate() {
+            if let Some(rows) = rows.get_mut(*group as usize) {
+                rows.push(row as u32);
+            }
+        }
+        let named = self.names.iter().map(String::as_str).zip(rows);
+        named.filter(|(_, rows)| !rows.is_empty()).collect()
+    }
 }
 
 impl<'a> Judging<'a> {
@@ -157,15 +175,8 @@ impl<'a> Judging<'a> {
     }
 
     fn groups(&self, groups: Groups<'_>, threshold: Option<f64>) -> Vec<GroupQuality> {
-        let mut rows = vec![Vec::new(); groups.names.len()];
-        for (row, group) in groups.of_row.iter().enumerate() {
-            if let Some(rows) = rows.get_mut(*group as usize) {
-                rows.push(row as u32);
-            }
-        }
-        let named = groups.names.iter().zip(&rows);
-        let held = named.filter(|(_, rows)| !rows.is_empty());
-        held.map(|(name, rows)| group(name, &self.test.subset(rows), threshold))
+        let held = groups.held().into_iter();
+        held.map(|(name, rows)| group(name, &self.test.subset(&rows), threshold))
             .collect()
     }
 
@@ -264,17 +275,7 @@ fn figures(judged: &Assessment, classes: &[String], bootstrap: &Bootstrap) -> Qu
         recall: mean.recall,
         f1: mean.f1,
     };
-    let intervals: BTreeMap<String, IntervalQuality> = judged
-        .intervals
-        .iter()
-        .map(|(name, interval)| {
-            let ends = IntervalQuality {
-                low: interval.low,
-                high: interval.high,
-            };
-            ((*name).to_owned(), ends)
-        })
-        .collect();
+    let intervals = intervals(&judged.intervals);
     Quality {
         examples: judged.evaluation.examples as u64,
         classes: of_class.collect(),
@@ -298,6 +299,17 @@ fn figures(judged: &Assessment, classes: &[String], bootstrap: &Bootstrap) -> Qu
         intervals,
         ..Quality::default()
     }
+}
+
+fn intervals(named: &[(&'static str, Interval)]) -> BTreeMap<String, IntervalQuality> {
+    let ends = |interval: &Interval| IntervalQuality {
+        low: interval.low,
+        high: interval.high,
+    };
+    let named = named.iter();
+    named
+        .map(|(name, interval)| ((*name).to_owned(), ends(interval)))
+        .collect()
 }
 
 /// One group's figures.
@@ -326,6 +338,7 @@ fn group(name: &str, tally: &Tally, threshold: Option<f64>) -> GroupQuality {
         auroc: evaluation.auroc,
         sensitivity: rate(1),
         specificity: rate(0),
+        ..GroupQuality::default()
     }
 }
 
@@ -347,12 +360,15 @@ fn worst(sites: &[GroupQuality], metric: HeadlineMetric) -> Option<String> {
 /// The largest difference between two groups, of each figure that two have.
 fn gaps(groups: &[GroupQuality]) -> BTreeMap<String, f64> {
     type Figure = fn(&GroupQuality) -> Option<f64>;
-    let figures: [(&str, Figure); 5] = [
+    let figures: [(&str, Figure); 8] = [
         ("accuracy", |group| group.accuracy),
         ("auroc", |group| group.auroc),
         ("loss", |group| group.loss),
         ("tpr", |group| group.sensitivity),
         ("fpr", |group| Some(1.0 - group.specificity?)),
+        ("r2", |group| group.r2),
+        ("rmse", |group| group.rmse),
+        ("mae", |group| group.mae),
     ];
     let gap = |figure: Figure| {
         let values: Vec<f64> = groups

@@ -1,6 +1,6 @@
 //! What a round leaves in the record.
 
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_protocol::guard::GuardFinding;
 use cloister_protocol::{ClientId, RoundReport};
 use cloister_report::record::{Event, RoundOutcome, RoundRow, VerdictRow, event_kind};
@@ -15,17 +15,17 @@ const GUARD: &str = "guard";
 const PRIVACY_BUDGET: &str = "privacy-budget";
 
 /// The row of a round: what the server reports of it, the figures of its model, and the privacy loss so far.
-pub fn row(
-    report: &RoundReport,
-    evaluation: Option<&Evaluation>,
-    epsilon: Option<f64>,
-) -> RoundRow {
+pub fn row(report: &RoundReport, evaluation: Option<&Measures>, epsilon: Option<f64>) -> RoundRow {
+    let number = evaluation.and_then(Measures::number);
     RoundRow {
         round: report.round,
         train_loss: report.train_loss,
-        test_loss: evaluation.map(|e| e.loss),
-        test_accuracy: evaluation.map(|e| e.accuracy),
-        test_auroc: evaluation.and_then(|e| e.auroc),
+        test_loss: evaluation.map(Measures::loss),
+        test_accuracy: evaluation.and_then(Measures::accuracy),
+        test_auroc: evaluation.and_then(Measures::auroc),
+        test_r2: number.and_then(|number| number.r2),
+        test_rmse: number.map(|number| number.rmse),
+        test_mae: number.map(|number| number.mae),
         cohort: report.cohort,
         accepted: report.accepted,
         refused: report.refused,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloister_config::{ConfigError, Experiment};
 use cloister_data::PartitionConfig;
 use cloister_nn::Layout;
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_nn::model_file::{self, ModelFileError};
 use cloister_report::record::{
     AggregationInfo, AnomalyInfo, AtSites, AttackInfo, Baseline, Best, Communication, DataInfo,
@@ -61,7 +61,7 @@ pub struct Ending<'a> {
     /// Its rounds.
     pub rows: &'a [RoundRow],
     /// The final model on test examples, where there are some.
-    pub evaluation: Option<&'a Evaluation>,
+    pub evaluation: Option<&'a Measures>,
     /// More figures of it, from [`crate::Judging`].
     pub quality: Option<Quality>,
     /// Models trained beside it.
@@ -85,12 +85,17 @@ pub struct Ending<'a> {
 }
 
 /// The figures of a model on examples.
-pub fn metrics(evaluation: &Evaluation) -> Metrics {
+pub fn metrics(measures: &Measures) -> Metrics {
+    let classes = measures.classes();
+    let number = measures.number();
     Metrics {
-        accuracy: Some(evaluation.accuracy),
-        balanced_accuracy: Some(evaluation.balanced_accuracy),
-        loss: Some(evaluation.loss),
-        auroc: evaluation.auroc,
+        accuracy: measures.accuracy(),
+        balanced_accuracy: classes.map(|evaluation| evaluation.balanced_accuracy),
+        loss: Some(measures.loss()),
+        auroc: measures.auroc(),
+        r2: measures.r2(),
+        rmse: number.map(|number| number.rmse),
+        mae: number.map(|number| number.mae),
     }
 }
 
@@ -163,24 +168,22 @@ fn aggregation(config: &AggregationConfig) -> AggregationInfo {
     }
 }
 
-/// The figure that a field looks at first: AUROC for two classes, accuracy otherwise.
+/// The figure that a field looks at first: AUROC for two classes, accuracy for more; R2 for the one class that stands for a
+/// number.
 pub fn headline(classes: usize) -> HeadlineMetric {
-    if classes == 2 {
-        HeadlineMetric::Auroc
-    } else {
-        HeadlineMetric::Accuracy
+    match classes {
+        1 => HeadlineMetric::R2,
+        2 => HeadlineMetric::Auroc,
+        _ => HeadlineMetric::Accuracy,
     }
 }
 
 /// The round with the best headline figure; the earliest among equals.
 fn best(rows: &[RoundRow], classes: usize) -> Option<Best> {
-    let figure = |row: &RoundRow| match headline(classes) {
-        HeadlineMetric::Auroc => row.test_auroc,
-        _ => row.test_accuracy,
-    };
+    let metric = headline(classes);
     let mut best: Option<(f64, &RoundRow)> = None;
     for row in rows {
-        if let Some(value) = figure(row)
+        if let Some(value) = row.value(metric)
             && best.is_none_or(|(highest, _)| value > highest)
         {
             best = Some((value, row));
@@ -191,6 +194,7 @@ fn best(rows: &[RoundRow], classes: usize) -> Option<Best> {
         accuracy: row.test_accuracy,
         loss: row.test_loss,
         auroc: row.test_auroc,
+        r2: row.test_r2,
     })
 }
 

@@ -116,6 +116,10 @@ impl Subject {
     }
 
     fn over(folder: &Path, federation: Federation) -> Result<Self, LeakError> {
+        if federation.model.answers_numbers() {
+            let reason = "the run predicts a number: the attacks look for classes, members and pictures of a classifier";
+            return Err(LeakError::Request(reason.to_owned()));
+        }
         let shape = federation.model.input();
         let space = input_space(&federation.experiment, &federation.data, shape)?;
         Ok(Self {

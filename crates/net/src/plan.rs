@@ -68,6 +68,9 @@ pub struct Plan {
     pub streams: Streams,
 }
 
+/// Why sites have no numeric targets.
+pub(crate) const NO_TARGET: &str = "a numeric target is for simulations: sites that know their own rows only would each standardise it otherwise";
+
 /// Reads the config of an experiment that is to be deployed, without touching data. Gives it with what of it will have no
 /// effect, in words.
 ///
@@ -89,6 +92,9 @@ pub fn read(config: &str) -> Result<(Experiment, Vec<String>), PlanError> {
             "sweep",
             "a deployment trains one experiment at a time; submit them one by one",
         );
+    }
+    if experiment.data.target.is_some() {
+        return simulated("data.target", NO_TARGET);
     }
     if experiment.aggregation.rule == Rule::Fltrust {
         return simulated(

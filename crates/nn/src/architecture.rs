@@ -27,6 +27,15 @@ pub(crate) enum Start {
     Constant(f32),
 }
 
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// One of so many classes.
+    Class(usize),
+    /// A number.
+    Number,
+}
+
 /// A finished description.
 #[derive(Debug)]
 pub(crate) struct Architecture {
@@ -40,11 +49,11 @@ pub(crate) struct Architecture {
     pub(crate) outputs: usize,
 }
 
-/// Builds the layers of `config` for inputs of that shape and that many classes.
+/// Builds the layers of `config` for inputs of that shape and such an answer.
 pub(crate) fn build(
     config: &ModelConfig,
     input: InputShape,
-    classes: usize,
+    asked: Asked,
 ) -> Result<Architecture, ModelError> {
     let features = input
         .checked_len()
@@ -60,18 +69,13 @@ pub(crate) fn build(
             width: input.width,
         });
     }
-    if classes < 2 {
-        return Err(ModelError::TooFewClasses { classes });
-    }
-    let loss = loss(config.loss(), classes)?;
-    let outputs = match loss {
-        Loss::Softmax => classes,
-        Loss::Binary => 1,
-    };
+    let (loss, outputs) = loss(config, asked)?;
     let mut stack = Stack::new(input, config.bottleneck());
     stack.check_bottleneck()?;
     match config {
-        ModelConfig::Logistic { .. } => stack.linear(outputs, None)?,
+        ModelConfig::Logistic { .. } | ModelConfig::Linear { .. } => {
+            stack.linear(outputs, None)?;
+        }
         ModelConfig::Mlp {
             hidden, activation, ..
         } => {
@@ -114,11 +118,29 @@ pub(crate) fn build(
     })
 }
 
-fn loss(config: LossConfig, classes: usize) -> Result<Loss, ModelError> {
-    match (config, classes) {
-        (LossConfig::Auto | LossConfig::Binary, 2) => Ok(Loss::Binary),
-        (LossConfig::Binary, _) => Err(ModelError::BinaryLoss { classes }),
-        (LossConfig::Auto | LossConfig::Softmax, _) => Ok(Loss::Softmax),
+/// The loss in force, and how many outputs it wants.
+fn loss(config: &ModelConfig, asked: Asked) -> Result<(Loss, usize), ModelError> {
+    let Asked::Class(classes) = asked else {
+        let classes_only = |what| Err(ModelError::ClassesForNumber { what });
+        return match (config, config.loss()) {
+            (ModelConfig::Logistic { .. }, _) => classes_only("model.kind = \"logistic\""),
+            (_, LossConfig::Softmax) => classes_only("model.loss = \"softmax\""),
+            (_, LossConfig::Binary) => classes_only("model.loss = \"binary\""),
+            (_, LossConfig::Auto | LossConfig::Mse) => Ok((Loss::Squared, 1)),
+            (_, LossConfig::Mae) => Ok((Loss::Absolute, 1)),
+        };
+    };
+    if classes < 2 {
+        return Err(ModelError::TooFewClasses { classes });
+    }
+    let number_only = |what| Err(ModelError::NumberForClasses { what, classes });
+    match (config, config.loss(), classes) {
+        (ModelConfig::Linear { .. }, ..) => number_only("model.kind = \"linear\""),
+        (_, LossConfig::Mse, _) => number_only("model.loss = \"mse\""),
+        (_, LossConfig::Mae, _) => number_only("model.loss = \"mae\""),
+        (_, LossConfig::Auto | LossConfig::Binary, 2) => Ok((Loss::Binary, 1)),
+        (_, LossConfig::Binary, _) => Err(ModelError::BinaryLoss { classes }),
+        (_, LossConfig::Auto | LossConfig::Softmax, _) => Ok((Loss::Softmax, classes)),
     }
 }
 

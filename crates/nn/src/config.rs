@@ -29,6 +29,12 @@ pub enum ModelConfig {
         #[serde(default)]
         loss: LossConfig,
     },
+    /// Linear regression: one linear layer that answers with a number, for `data.target`.
+    Linear {
+        /// Training loss (default `auto`).
+        #[serde(default)]
+        loss: LossConfig,
+    },
     /// A multi-layer perceptron: linear layers with an activation between them.
     Mlp {
         /// Units of each hidden layer (default `[200, 200]`, the MNIST perceptron of McMahan et al. 2017).
@@ -139,8 +145,9 @@ pub enum ModelConfig {
 
 impl ModelConfig {
     /// The names of all kinds.
-    pub const KINDS: [&str; 8] = [
+    pub const KINDS: [&str; 9] = [
         "logistic",
+        "linear",
         "mlp",
         "lenet5",
         "cnn",
@@ -154,6 +161,7 @@ impl ModelConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Logistic { .. } => "logistic",
+            Self::Linear { .. } => "linear",
             Self::Mlp { .. } => "mlp",
             Self::Lenet5 { .. } => "lenet5",
             Self::Cnn { .. } => "cnn",
@@ -168,6 +176,7 @@ impl ModelConfig {
     pub fn loss(&self) -> LossConfig {
         match self {
             Self::Logistic { loss }
+            | Self::Linear { loss }
             | Self::Mlp { loss, .. }
             | Self::Lenet5 { loss, .. }
             | Self::Cnn { loss, .. }
@@ -181,7 +190,7 @@ impl ModelConfig {
     /// The variational bottleneck asked for.
     pub fn bottleneck(&self) -> Option<&BottleneckConfig> {
         match self {
-            Self::Logistic { .. } => None,
+            Self::Logistic { .. } | Self::Linear { .. } => None,
             Self::Mlp { bottleneck, .. }
             | Self::Lenet5 { bottleneck, .. }
             | Self::Cnn { bottleneck, .. }
@@ -281,13 +290,17 @@ pub enum Pooling {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossConfig {
-    /// `binary` for two classes, `softmax` otherwise.
+    /// `mse` for a numeric target, `binary` for two classes, `softmax` otherwise.
     #[default]
     Auto,
     /// Cross-entropy of the softmax over one output a class.
     Softmax,
     /// Binary cross-entropy of one output, the log-odds of class 1; for two classes only.
     Binary,
+    /// Squared error `(z - y)^2` of one output, whose mean is the mean squared error; for a numeric target only.
+    Mse,
+    /// Absolute error `|z - y|` of one output; for a numeric target only.
+    Mae,
 }
 
 fn default_hidden() -> Vec<usize> {
@@ -388,6 +401,7 @@ mod tests {
         );
         for kind in [
             "logistic",
+            "linear",
             "mlp",
             "lenet5",
             "cnn",

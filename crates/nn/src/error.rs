@@ -30,6 +30,24 @@ pub enum ModelError {
         /// Classes of the data.
         classes: usize,
     },
+    /// A loss or a model that tells classes apart, for a numeric target.
+    #[error(
+        "{what} tells classes apart, but data.target is a number: take a \"linear\" or \"mlp\" model with the loss \"mse\" or \"mae\""
+    )]
+    ClassesForNumber {
+        /// The loss or the model.
+        what: &'static str,
+    },
+    /// A loss or a model that answers with a number, for classes.
+    #[error(
+        "{what} answers with a number, but the data has {classes} classes: name the column to be predicted in data.target"
+    )]
+    NumberForClasses {
+        /// The loss or the model.
+        what: &'static str,
+        /// Classes of the data.
+        classes: usize,
+    },
     /// A hidden layer of no unit.
     #[error("hidden layer {position} of the perceptron has 0 units")]
     EmptyHidden {

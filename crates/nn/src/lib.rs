@@ -79,6 +79,6 @@ pub mod parallel;
 pub use config::{Activation, BottleneckConfig, LossConfig, ModelConfig, Pooling};
 pub use error::ModelError;
 pub use layout::{Layout, LayoutError, TensorSpec};
-pub use loss::BatchLoss;
-pub use model::{Clipped, Derivatives, InputShape, Model, TangentWorkspace, Targets, Workspace};
+pub use loss::{BatchLoss, Targets};
+pub use model::{Clipped, Derivatives, InputShape, Model, TangentWorkspace, Workspace};
 pub use optimizer::{Optimizer, OptimizerConfig, Proximal};

@@ -23,7 +23,7 @@
 //! | Brier score, reliability curve, calibration error | [`brier`], [`Reliability`] |
 //! | all of it for one model, with bootstrap intervals | [`Assessment`], [`Bootstrap`] |
 //! | the same from sums over sites | [`ScoreHistogram`] |
-//! | models that answer with a number | [`regression`] |
+//! | models that answer with a number | [`NumberTally`], [`regression`] |
 
 mod assessment;
 mod bootstrap;
@@ -41,10 +41,71 @@ pub use calibration::{Reliability, ReliabilityBin, brier};
 pub use histogram::{Bounded, HistogramError, ScoreHistogram};
 pub use per_class::{ClassFigures, ClassMeans, MeanFigures, class_means, per_class};
 pub use ranking::{OperatingPoint, PrecisionRecallPoint, Ranking, RocPoint, ThresholdRule, auroc};
-pub use regression::{RegressionFigures, regression};
+pub use regression::{
+    NumberAssessment, NumberEvaluation, NumberTally, RegressionFigures, regression,
+};
 
 use crate::loss::argmax;
 use crate::model::Model;
+
+/// How well a model does on examples, whatever it answers with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Measures {
+    /// A classifier.
+    Classes(Evaluation),
+    /// A predictor of a number.
+    Number(NumberEvaluation),
+}
+
+impl Measures {
+    /// Examples.
+    pub fn examples(&self) -> usize {
+        match self {
+            Self::Classes(evaluation) => evaluation.examples,
+            Self::Number(evaluation) => evaluation.figures.examples,
+        }
+    }
+
+    /// Mean loss, as in training.
+    pub fn loss(&self) -> f64 {
+        match self {
+            Self::Classes(evaluation) => evaluation.loss,
+            Self::Number(evaluation) => evaluation.loss,
+        }
+    }
+
+    /// Those of a classifier.
+    pub fn classes(&self) -> Option<&Evaluation> {
+        match self {
+            Self::Classes(evaluation) => Some(evaluation),
+            Self::Number(_) => None,
+        }
+    }
+
+    /// Those of a predictor of a number.
+    pub fn number(&self) -> Option<&RegressionFigures> {
+        match self {
+            Self::Classes(_) => None,
+            Self::Number(evaluation) => Some(&evaluation.figures),
+        }
+    }
+
+    /// Accuracy, of a classifier.
+    pub fn accuracy(&self) -> Option<f64> {
+        Some(self.classes()?.accuracy)
+    }
+
+    /// Area under the ROC curve, of a classifier.
+    pub fn auroc(&self) -> Option<f64> {
+        self.classes()?.auroc
+    }
+
+    /// Share of the variance explained, of a predictor of a number.
+    pub fn r2(&self) -> Option<f64> {
+        self.number()?.r2
+    }
+}
 
 /// Logits and labels, collected for evaluation.
 #[derive(Clone, Debug)]

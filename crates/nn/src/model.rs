@@ -2,21 +2,21 @@
 
 use rand::{Rng, RngExt};
 
-use crate::architecture::{self, Architecture, Start};
+use crate::architecture::{self, Architecture, Asked, Start};
 use crate::bottleneck::fill_normal;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::kernels::ConvScratch;
 use crate::layers::{Layer, Saved, Seen};
 use crate::layout::Layout;
-use crate::loss::BatchLoss;
+use crate::loss::{BatchLoss, Loss, Targets};
 
 mod per_example;
 mod tangent;
 
 pub use per_example::Clipped;
 use per_example::PerExample;
-pub use tangent::{Derivatives, TangentWorkspace, Targets};
+pub use tangent::{Derivatives, TangentWorkspace};
 
 /// Shape of one example: `channels x height x width`, row-major. A table's row is `1 x 1 x columns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl InputShape {
     }
 }
 
-/// A classifier without its parameters, which are always passed in as one flat vector laid out by [`Model::layout`].
+/// A classifier, or a predictor of a number, without its parameters, which are always passed in as one flat vector laid out by [`Model::layout`].
 ///
 /// One `Model` serves any number of threads and clients; what a step needs beside it is a [`Workspace`] a thread.
 #[derive(Debug)]
@@ -161,7 +161,32 @@ impl Model {
         Ok(Self {
             input,
             classes,
-            architecture: architecture::build(config, input, classes)?,
+            architecture: architecture::build(config, input, Asked::Class(classes))?,
+        })
+    }
+
+    /// Builds the model that `config` describes, for inputs of that shape and an answer that is a number: one output, trained
+    /// by the squared or the absolute error.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and when the loss or the model tells classes apart.
+    ///
+    /// ```
+    /// use cloister_nn::{InputShape, LossConfig, Model, ModelConfig, Targets};
+    ///
+    /// let shape = InputShape { channels: 1, height: 1, width: 1 };
+    /// let model = Model::build_for_numbers(&ModelConfig::Linear { loss: LossConfig::Auto }, shape)?;
+    /// let (mut ws, mut gradient) = (model.workspace(2), [0.0; 2]);
+    /// // z = 3 x, at x = 1 and 2, against 1 and 4: errors of 2 and 2.
+    /// let loss = model.gradient(&[3.0, 0.0], &[1.0, 2.0], Targets::Values(&[1.0, 4.0]), &mut ws, &mut gradient);
+    /// assert_eq!((loss.loss_sum, gradient), (8.0, [6.0, 4.0]));
+    /// # Ok::<(), cloister_nn::ModelError>(())
+    /// ```
+    pub fn build_for_numbers(config: &ModelConfig, input: InputShape) -> Result<Self, ModelError> {
+        Ok(Self {
+            input,
+            classes: 1,
+            architecture: architecture::build(config, input, Asked::Number)?,
         })
     }
 
@@ -170,12 +195,23 @@ impl Model {
         self.input
     }
 
-    /// Number of classes.
+    /// Number of classes; 1 where the answer is a number.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// Logits a row: the classes, or 1 under the binary loss, where it is the log-odds of class 1.
+    /// Whether it answers with a number.
+    pub fn answers_numbers(&self) -> bool {
+        self.architecture.loss.is_of_numbers()
+    }
+
+    /// Whether it is trained by the absolute error.
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.architecture.loss == Loss::Absolute
+    }
+
+    /// Logits a row: the classes, or 1 under the binary loss, where it is the log-odds of class 1; 1 as well where the answer
+    /// is a number, which it is.
     pub fn outputs(&self) -> usize {
         self.architecture.outputs
     }
@@ -250,7 +286,7 @@ impl Model {
 
     /// Overwrites `gradient` with the derivative of the batch's *mean* loss with respect to each parameter.
     ///
-    /// `inputs` is `[n, features]` and `labels` is `[n]`, `n` up to [`Workspace::max_batch`]; `parameters` and `gradient` have
+    /// `inputs` is `[n, features]` and `targets` are a slice of classes or [`Targets::Values`], `[n]`, `n` up to [`Workspace::max_batch`]; `parameters` and `gradient` have
     /// the layout's length. Returns the *sum* of the losses and the number of right predictions, both before any step. An
     /// empty batch has gradient 0. Allocates nothing; equal arguments, and equal noise, give equal bits.
     ///
@@ -258,23 +294,24 @@ impl Model {
     /// With [`Workspace::weigh_classes`] each example's cross-entropy counts as its class weighs.
     ///
     /// # Panics
-    /// When a length does not fit, a label is not below the classes, the workspace is another model's, weights are not one a
-    /// class, or noise for as many examples has not been drawn.
-    pub fn gradient(
+    /// When a length does not fit, a label is not below the classes, the targets are of another kind than the model's answers,
+    /// the workspace is another model's, weights are not one a class, or noise for as many examples has not been drawn.
+    pub fn gradient<'t>(
         &self,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: impl Into<Targets<'t>>,
         ws: &mut Workspace,
         gradient: &mut [f32],
     ) -> BatchLoss {
-        let n = labels.len();
+        let targets = targets.into();
+        let n = targets.examples(self.outputs());
         assert_eq!(
             gradient.len(),
             self.layout().len(),
             "length of the gradient"
         );
-        self.check_labels(labels);
+        self.check_targets(targets);
         if n == 0 {
             gradient.fill(0.0);
             return BatchLoss::default();
@@ -282,7 +319,7 @@ impl Model {
         let noise = ws.noise.take(n);
         self.forward(parameters, inputs, n, &noise, ws);
         ws.noise.put_back(noise);
-        let loss = self.loss(labels, 1.0 / n as f32, ws);
+        let loss = self.loss(targets, 1.0 / n as f32, ws);
         self.backward(parameters, inputs, n, ws, gradient);
         loss
     }
@@ -305,25 +342,35 @@ impl Model {
         &ws.outputs[last][..batch * self.outputs()]
     }
 
-    fn check_labels(&self, labels: &[u32]) {
-        assert!(
-            labels.iter().all(|&label| (label as usize) < self.classes),
-            "a label is not below {} classes",
-            self.classes
+    /// Refuses targets that the model's loss cannot be taken against.
+    fn check_targets(&self, targets: Targets<'_>) {
+        let numbers = matches!(targets, Targets::Values(_));
+        assert_eq!(
+            numbers,
+            self.answers_numbers(),
+            "targets that are numbers, and a model that answers with one"
         );
+        if let Targets::Classes(labels) = targets {
+            assert!(
+                labels.iter().all(|&label| (label as usize) < self.classes),
+                "a label is not below {} classes",
+                self.classes
+            );
+        }
     }
 
     /// Fills the last layer's delta with the derivative of `weight` times the summed loss; the outputs are filled already.
-    fn loss(&self, labels: &[u32], weight: f32, ws: &mut Workspace) -> BatchLoss {
+    fn loss(&self, targets: Targets<'_>, weight: f32, ws: &mut Workspace) -> BatchLoss {
         let last = self.architecture.layers.len() - 1;
-        let len = labels.len() * self.outputs();
+        let n = targets.examples(self.outputs());
+        let len = n * self.outputs();
         let logits = &ws.outputs[last][..len];
         let delta = &mut ws.deltas[last][..len];
         let kind = self.architecture.loss;
         let mut loss = BatchLoss::default();
         if ws.class_weights.is_empty() {
-            loss = kind.backward(logits, labels, weight, delta);
-        } else {
+            loss = kind.backward(logits, targets, weight, delta);
+        } else if let Targets::Classes(labels) = targets {
             assert_eq!(ws.class_weights.len(), self.classes, "class weights");
             let outputs = self.outputs();
             let rows = logits
@@ -331,12 +378,15 @@ impl Model {
                 .zip(delta.chunks_exact_mut(outputs));
             for ((logits, delta), label) in rows.zip(labels) {
                 let of_class = ws.class_weights[*label as usize];
-                let mut one = kind.backward(logits, &[*label], weight * of_class, delta);
+                let one_label = Targets::Classes(std::slice::from_ref(label));
+                let mut one = kind.backward(logits, one_label, weight * of_class, delta);
                 one.loss_sum *= f64::from(of_class);
                 loss.add(one);
             }
+        } else {
+            panic!("class weights for targets that are no classes");
         }
-        loss.loss_sum += self.penalty(labels.len(), weight, ws);
+        loss.loss_sum += self.penalty(n, weight, ws);
         loss
     }
 

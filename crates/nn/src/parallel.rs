@@ -11,8 +11,8 @@ use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use crate::loss::BatchLoss;
-use crate::metrics::{Evaluation, Tally};
+use crate::loss::{BatchLoss, Targets};
+use crate::metrics::{Evaluation, NumberTally, Tally};
 use crate::model::{Model, Noise, Workspace};
 
 /// Most parts of a batch, and so most threads that one gradient can use.
@@ -123,15 +123,16 @@ fn cut(n: usize, count: usize, index: usize) -> Range<usize> {
 ///
 /// # Panics
 /// As [`Model::gradient`].
-pub fn gradient_parallel(
+pub fn gradient_parallel<'t>(
     model: &Model,
     parameters: &[f32],
     inputs: &[f32],
-    labels: &[u32],
+    targets: impl Into<Targets<'t>>,
     ws: &mut ParallelWorkspace,
     gradient: &mut [f32],
 ) -> BatchLoss {
-    let n = labels.len();
+    let targets = targets.into();
+    let n = targets.examples(model.outputs());
     let max = ws.max_batch;
     let features = model.input().len();
     assert!(n <= max, "{n} examples in a workspace for {max}");
@@ -150,7 +151,7 @@ pub fn gradient_parallel(
         let rows = cut(n, count, index);
         let inputs = &inputs[rows.start * features..rows.end * features];
         let noise = &noise[rows.start * width..rows.end * width];
-        part.run(model, parameters, inputs, &labels[rows], noise);
+        part.run(model, parameters, inputs, targets.rows(rows), noise);
     });
     ws.noise.put_back(noise);
     let parts = &*parts;
@@ -175,16 +176,16 @@ impl Part {
         model: &Model,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: Targets<'_>,
         noise: &[f32],
     ) {
-        let n = labels.len();
+        let n = targets.examples(model.outputs());
         let (features, width) = (model.input().len(), model.noise_len());
         let pieces = n.div_ceil(MOST_ROWS);
         if pieces <= 1 {
             self.workspace.set_noise(noise);
             let (ws, gradient) = (&mut self.workspace, &mut self.gradient);
-            self.loss = model.gradient(parameters, inputs, labels, ws, gradient);
+            self.loss = model.gradient(parameters, inputs, targets, ws, gradient);
             return;
         }
         self.loss = BatchLoss::default();
@@ -196,7 +197,7 @@ impl Part {
             self.workspace
                 .set_noise(&noise[rows.start * width..rows.end * width]);
             let (ws, piece) = (&mut self.workspace, &mut self.piece);
-            let loss = model.gradient(parameters, inputs, &labels[rows], ws, piece);
+            let loss = model.gradient(parameters, inputs, targets.rows(rows), ws, piece);
             self.loss.add(loss);
             add(&mut self.gradient, piece, weight);
         }
@@ -227,7 +228,7 @@ fn each<T: Send>(pool: Option<&ThreadPool>, items: Vec<T>, work: impl Fn(usize, 
     }
 }
 
-/// The measures of a model on labelled examples, by [`logits_of`]. Bit-equal for any number of `threads`.
+/// The measures of a classifier on labelled examples, by [`logits_of`]. Bit-equal for any number of `threads`.
 ///
 /// # Panics
 /// As [`logits_of`].
@@ -242,7 +243,7 @@ pub fn evaluate<R: Rng>(
     logits_of(model, parameters, features, labels, threads, noise).finish()
 }
 
-/// The logits of a model on labelled examples: `features` is `[n, features]`, `labels` is `[n]`. Bit-equal for any
+/// The logits of a classifier on labelled examples: `features` is `[n, features]`, `labels` is `[n]`. Bit-equal for any
 /// number of `threads` (0 counts as 1).
 ///
 /// A variational bottleneck draws in evaluation, too: `noise` gives the generator of each block of 64 rows, by its number. Of
@@ -258,8 +259,42 @@ pub fn logits_of<R: Rng>(
     threads: usize,
     noise: impl Fn(u32) -> R + Sync,
 ) -> Tally {
+    let mut tally = Tally::for_model(model);
+    let logits = outputs_of(model, parameters, features, labels.len(), threads, noise);
+    tally.add(&logits, labels);
+    tally
+}
+
+/// What a predictor of numbers gives for examples, beside the numbers that they should be, both in the units that it is
+/// trained in; `scale` is one of these units in that of the figures. Otherwise as [`logits_of`].
+///
+/// # Panics
+/// When a length does not fit, or the model tells classes apart.
+pub fn numbers_of<R: Rng>(
+    model: &Model,
+    parameters: &[f32],
+    features: &[f32],
+    values: (&[f32], f64),
+    threads: usize,
+    noise: impl Fn(u32) -> R + Sync,
+) -> NumberTally {
+    let (values, scale) = values;
+    let mut tally = NumberTally::for_model(model, scale);
+    let outputs = outputs_of(model, parameters, features, values.len(), threads, noise);
+    tally.add(&outputs, values);
+    tally
+}
+
+/// The outputs of a model for `n` examples: `[n, outputs]`.
+fn outputs_of<R: Rng>(
+    model: &Model,
+    parameters: &[f32],
+    features: &[f32],
+    n: usize,
+    threads: usize,
+    noise: impl Fn(u32) -> R + Sync,
+) -> Vec<f32> {
     let width = model.input().len();
-    let n = labels.len();
     assert_eq!(features.len(), n * width, "length of the features");
     // Whole blocks go to a thread, so that a row has the same neighbours in the kernels for any number of threads.
     let blocks = n.div_ceil(MOST_ROWS);
@@ -267,20 +302,19 @@ pub fn logits_of<R: Rng>(
     let draws = model.noise_len() > 0;
     let work = |thread: usize| {
         let mut workspace = model.workspace(n.min(MOST_ROWS));
-        let mut tally = Tally::for_model(model);
+        let mut part = Vec::new();
         for block in cut(blocks, threads, thread) {
             let rows = block * MOST_ROWS..n.min((block + 1) * MOST_ROWS);
             if draws {
                 workspace.draw_noise(&mut noise(block as u32), rows.len());
             }
             let inputs = &features[rows.start * width..rows.end * width];
-            let logits = model.logits(parameters, inputs, rows.len(), &mut workspace);
-            tally.add(logits, &labels[rows]);
+            part.extend_from_slice(model.logits(parameters, inputs, rows.len(), &mut workspace));
         }
-        tally
+        part
     };
     let work = &work;
-    let mut tally = Tally::for_model(model);
+    let mut all = Vec::new();
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads)
             .map(|index| {
@@ -288,15 +322,15 @@ pub fn logits_of<R: Rng>(
                 (index, builder.spawn_scoped(scope, move || work(index)))
             })
             .collect();
-        tally = work(0);
+        all = work(0);
         for (index, other) in others {
             match other.map(thread::ScopedJoinHandle::join) {
-                Ok(Ok(part)) => tally.merge(&part),
+                Ok(Ok(part)) => all.extend(part),
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
                 // The system refused a thread: its rows are done here.
-                Err(_) => tally.merge(&work(index)),
+                Err(_) => all.extend(work(index)),
             }
         }
     });
-    tally
+    all
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use cloister_nn::Layout;
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::{Measures, NumberEvaluation, regression};
 use cloister_protocol::message::LayoutDigest;
 use cloister_protocol::{
     Client, ClientAction, ClientId, Learner, LearnerError, Purpose, Server, ServerOutput,
@@ -80,16 +80,13 @@ impl Learner for Line {
         })
     }
 
-    fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError> {
-        Ok(Evaluation {
-            examples: self.points.len(),
+    fn evaluate(&mut self, global: &[f32]) -> Result<Measures, LearnerError> {
+        let answers = self.points.iter().map(|(x, _)| global[0] * x + global[1]);
+        let truth: Vec<f32> = self.points.iter().map(|(_, y)| *y).collect();
+        Ok(Measures::Number(NumberEvaluation {
             loss: self.loss(global),
-            // A regression has no classes to count.
-            accuracy: 0.0,
-            balanced_accuracy: 0.0,
-            auroc: None,
-            confusion: Vec::new(),
-        })
+            figures: regression(&answers.collect::<Vec<f32>>(), &truth),
+        }))
     }
 }
 

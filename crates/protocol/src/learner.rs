@@ -8,9 +8,9 @@ mod soteria;
 use std::sync::{Mutex, PoisonError};
 
 use cloister_data::{Dataset, augment};
-use cloister_nn::metrics::{Evaluation, Tally};
+use cloister_nn::metrics::{Measures, NumberTally, Tally};
 use cloister_nn::{
-    Layout, Model, Optimizer, OptimizerConfig, Proximal, TangentWorkspace, Workspace,
+    Layout, Model, Optimizer, OptimizerConfig, Proximal, TangentWorkspace, Targets, Workspace,
 };
 use cloister_privacy::noise::NoiseSource;
 use rand::seq::SliceRandom;
@@ -63,7 +63,7 @@ pub trait Learner {
     ///
     /// # Errors
     /// [`LearnerError`], whose words reach the server's record.
-    fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError>;
+    fn evaluate(&mut self, global: &[f32]) -> Result<Measures, LearnerError>;
 }
 
 /// Most examples that pass through the network at once: larger batches are summed over chunks of this size, so that
@@ -76,6 +76,8 @@ pub struct Scratch {
     workspace: Option<(usize, Workspace)>,
     inputs: Vec<f32>,
     labels: Vec<u32>,
+    /// The numbers to be predicted, where examples have no classes.
+    values: Vec<f32>,
     order: Vec<u32>,
     gradient: Vec<f32>,
     partial: Vec<f32>,
@@ -127,7 +129,8 @@ impl<'a> ModelLearner<'a> {
     /// A learner of `model` on the `rows` of `data`. `scratch` is fresh, or was last used with the same model.
     ///
     /// # Errors
-    /// [`LearnerError`] if there is no row, a row is not in `data`, or an example has another size than the input.
+    /// [`LearnerError`] if there is no row, a row is not in `data`, an example has another size than the input, or one side
+    /// is about classes and the other about numbers.
     pub fn new(
         model: &'a Model,
         data: &'a Dataset,
@@ -148,6 +151,14 @@ impl<'a> ModelLearner<'a> {
                 "examples have {} features, the model takes {}",
                 data.shape().len(),
                 model.input().len()
+            )));
+        }
+        if data.target().is_some() != model.answers_numbers() {
+            let of = |numbers: bool| if numbers { "numbers" } else { "classes" };
+            return Err(LearnerError(format!(
+                "examples are answered with {}, the model answers with {}",
+                of(data.target().is_some()),
+                of(model.answers_numbers())
             )));
         }
         Ok(Self {
@@ -241,15 +252,19 @@ impl<'a> ModelLearner<'a> {
         let Scratch {
             inputs,
             labels,
+            values,
             order,
             ..
         } = &mut self.scratch;
         inputs.clear();
         labels.clear();
+        values.clear();
+        let target = self.data.target();
         for row in &order[from..to] {
             let row = *row as usize;
             inputs.extend_from_slice(self.data.row(row));
             labels.push(self.data.labels()[row]);
+            values.extend(target.map(|target| target.values[row]));
         }
     }
 
@@ -294,11 +309,19 @@ impl<'a> ModelLearner<'a> {
             .gradient(
                 parameters,
                 &self.scratch.inputs,
-                &self.scratch.labels,
+                targets(self.model, &self.scratch.labels, &self.scratch.values),
                 workspace,
                 gradient,
             )
             .loss_sum
+    }
+}
+
+/// What the gathered examples are answered with, in the kind that the model answers with.
+fn targets<'a>(model: &Model, labels: &'a [u32], values: &'a [f32]) -> Targets<'a> {
+    match model.answers_numbers() {
+        true => Targets::Values(values),
+        false => Targets::Classes(labels),
     }
 }
 
@@ -426,10 +449,16 @@ impl Learner for ModelLearner<'_> {
         })
     }
 
-    fn evaluate(&mut self, global: &[f32]) -> Result<Evaluation, LearnerError> {
+    fn evaluate(&mut self, global: &[f32]) -> Result<Measures, LearnerError> {
         self.scratch.order.clear();
         self.scratch.order.extend_from_slice(self.rows);
-        let mut tally = Tally::for_model(self.model);
+        let mut tally = match self.data.target() {
+            Some(target) => {
+                let scale = target.scale.deviation;
+                Judging::Number(NumberTally::for_model(self.model, scale))
+            }
+            None => Judging::Classes(Tally::for_model(self.model)),
+        };
         let noise = self.streams.evaluation();
         for (block, from) in (0..self.rows.len()).step_by(CHUNK).enumerate() {
             let to = self.rows.len().min(from + CHUNK);
@@ -439,8 +468,20 @@ impl Learner for ModelLearner<'_> {
             let logits = self
                 .model
                 .logits(global, &self.scratch.inputs, to - from, workspace);
-            tally.add(logits, &self.scratch.labels);
+            match &mut tally {
+                Judging::Classes(tally) => tally.add(logits, &self.scratch.labels),
+                Judging::Number(tally) => tally.add(logits, &self.scratch.values),
+            }
         }
-        Ok(tally.finish())
+        Ok(match tally {
+            Judging::Classes(tally) => Measures::Classes(tally.finish()),
+            Judging::Number(tally) => Measures::Number(tally.finish()),
+        })
     }
+}
+
+/// What is collected to judge a model.
+enum Judging {
+    Classes(Tally),
+    Number(NumberTally),
 }

@@ -14,7 +14,7 @@ use cloister_data::statistics::bounded::BoundedSurvey;
 use cloister_data::statistics::survey::{Survey, Width};
 use cloister_data::statistics::{TableStatistics, Value};
 use cloister_nn::Layout;
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_privacy::mechanism::central::GaussianSum;
 use cloister_privacy::noise::NoiseSource;
 use cloister_privacy::{Event, PrivacyError};
@@ -363,7 +363,7 @@ impl Learner for SurveyLearner<'_> {
         })
     }
 
-    fn evaluate(&mut self, _global: &[f32]) -> Result<Evaluation, LearnerError> {
+    fn evaluate(&mut self, _global: &[f32]) -> Result<Measures, LearnerError> {
         Err(LearnerError("statistics are not a model".to_owned()))
     }
 }

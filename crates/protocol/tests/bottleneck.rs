@@ -143,8 +143,8 @@ fn evaluation_follows_its_streams() {
     let site = Site::new(PRECODE);
     assert_eq!(evaluate(&site, 1), evaluate(&site, 1));
     assert_ne!(
-        evaluate(&site, 1).loss.to_bits(),
-        evaluate(&site, 2).loss.to_bits()
+        evaluate(&site, 1).loss().to_bits(),
+        evaluate(&site, 2).loss().to_bits()
     );
     let plain = Site::new("");
     assert_eq!(evaluate(&plain, 1), evaluate(&plain, 2));

@@ -404,6 +404,21 @@ impl AttackKind {
         Self::Canary,
     ];
 
+    /// Whether it is about the classes of examples, as poisoned labels and backdoors are, or measured by them.
+    pub fn needs_classes(self) -> bool {
+        matches!(
+            self,
+            Self::LabelFlip
+                | Self::DynamicLabelFlip
+                | Self::Backdoor
+                | Self::ModelReplacement
+                | Self::DistributedBackdoor
+                | Self::ConstrainAndScale
+                | Self::Neurotoxin
+                | Self::Canary
+        )
+    }
+
     /// Its name in a config.
     pub fn name(self) -> &'static str {
         match self {

@@ -266,6 +266,7 @@ impl Sample {
                 accuracy_max: high.map(|high| high - fall),
                 auroc_min: low.filter(|_| auroc),
                 auroc_max: high.filter(|_| auroc),
+                ..BaselinePoint::default()
             }
         };
         (1..=self.rounds)
@@ -331,6 +332,7 @@ impl Sample {
             loss: Some(2.4 * (1.05 - value)),
             auroc: auroc.then_some(value),
             clients: None,
+            ..Baseline::default()
         };
         let range = BaselineRange {
             count: self.clients.len() as u32,
@@ -338,6 +340,7 @@ impl Sample {
             accuracy_max: Some(self.alone - fall + 0.09),
             auroc_min: auroc.then_some(self.alone - 0.09),
             auroc_max: auroc.then_some(self.alone + 0.09),
+            ..BaselineRange::default()
         };
         Summary {
             at_sites: None,
@@ -353,13 +356,13 @@ impl Sample {
                 balanced_accuracy: last.test_accuracy,
                 loss: last.test_loss,
                 auroc: last.test_auroc,
-            },
+            ..Metrics::default() },
             best: Some(Best {
                 round: best.round,
                 accuracy: best.test_accuracy,
                 loss: best.test_loss,
                 auroc: best.test_auroc,
-            }),
+            ..Best::default() }),
             communication: Communication {
                 bytes_up: rows.iter().map(|row| row.bytes_up).sum(),
                 bytes_down: rows.iter().map(|row| row.bytes_down).sum(),

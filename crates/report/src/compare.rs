@@ -79,6 +79,8 @@ pub struct ComparedCell {
     pub loss: Option<Spread>,
     /// Final AUROC.
     pub auroc: Option<Spread>,
+    /// Final share of the variance of a numeric target that is explained.
+    pub r2: Option<Spread>,
     /// Accuracy of the best round.
     pub best_accuracy: Option<Spread>,
     /// Privacy loss that the runs may claim; infinite where they may claim none.
@@ -118,6 +120,7 @@ impl ComparedCell {
         match metric {
             HeadlineMetric::Accuracy => self.accuracy,
             HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
         }
     }
 }
@@ -350,6 +353,7 @@ fn cell(keys: &[String], runs: &[ComparedRun], members: Vec<usize>) -> ComparedC
         balanced_accuracy: spread(|result| result.balanced_accuracy),
         loss: spread(|result| result.loss),
         auroc: spread(|result| result.auroc),
+        r2: spread(|result| result.r2),
         best_accuracy: spread(|result| result.best_accuracy),
         epsilon: spread(|result| result.epsilon),
         accounted_epsilon: spread(|result| result.accounted_epsilon),

@@ -204,6 +204,27 @@ pub struct RoundRow {
     /// host that claims privacy records a noisy one, or none.
     #[serde(with = "number::option", default)]
     pub clipped: Option<f64>,
+    /// Share of the variance of a numeric target that is explained on the test examples; below 0 where the mean would do
+    /// better.
+    #[serde(with = "number::option", default)]
+    pub test_r2: Option<f64>,
+    /// Root of the mean squared error on the test examples, in the target's unit.
+    #[serde(with = "number::option", default)]
+    pub test_rmse: Option<f64>,
+    /// Mean absolute error on the test examples, in the target's unit.
+    #[serde(with = "number::option", default)]
+    pub test_mae: Option<f64>,
+}
+
+impl RoundRow {
+    /// The test figure that a headline metric names.
+    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
+        match metric {
+            HeadlineMetric::Accuracy => self.test_accuracy,
+            HeadlineMetric::Auroc => self.test_auroc,
+            HeadlineMetric::R2 => self.test_r2,
+        }
+    }
 }
 
 /// Something that happened: a line of `events.jsonl`.
@@ -265,6 +286,12 @@ pub struct ClientRow {
     /// AUROC, on the common test set, of a model that the client trained alone.
     #[serde(with = "number::option", default)]
     pub alone_auroc: Option<f64>,
+    /// Share of the variance of a numeric target that the final global model explains on the client's own examples.
+    #[serde(with = "number::option", default)]
+    pub r2: Option<f64>,
+    /// The same, on the common test set, of a model that the client trained alone.
+    #[serde(with = "number::option", default)]
+    pub alone_r2: Option<f64>,
     /// Rounds in which a reply of the client was accepted.
     pub rounds: u32,
     /// Replies of the client that were refused.
@@ -306,6 +333,15 @@ pub struct BaselinePoint {
     /// Highest AUROC over the clients.
     #[serde(with = "number::option")]
     pub auroc_max: Option<f64>,
+    /// Share of the variance of a numeric target that is explained.
+    #[serde(with = "number::option", default)]
+    pub r2: Option<f64>,
+    /// Lowest share over the clients.
+    #[serde(with = "number::option", default)]
+    pub r2_min: Option<f64>,
+    /// Highest share over the clients.
+    #[serde(with = "number::option", default)]
+    pub r2_max: Option<f64>,
 }
 
 /// Test figures of one model.
@@ -323,6 +359,27 @@ pub struct Metrics {
     /// Area under the ROC curve, 0 to 1; two classes only.
     #[serde(with = "number::option", default)]
     pub auroc: Option<f64>,
+    /// Share of the variance of a numeric target that is explained; below 0 where the mean would do better.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2: Option<f64>,
+    /// Root of the mean squared error, in the target's unit.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rmse: Option<f64>,
+    /// Mean absolute error, in the target's unit.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub mae: Option<f64>,
 }
 
 impl Metrics {
@@ -331,6 +388,7 @@ impl Metrics {
         match metric {
             HeadlineMetric::Accuracy => self.accuracy,
             HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
         }
     }
 }
@@ -349,6 +407,24 @@ pub struct Best {
     /// Test AUROC after it.
     #[serde(with = "number::option", default)]
     pub auroc: Option<f64>,
+    /// Share of the variance of a numeric target that is explained after it.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2: Option<f64>,
+}
+
+impl Best {
+    /// The figure that a headline metric names.
+    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
+        match metric {
+            HeadlineMetric::Accuracy => self.accuracy,
+            HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
+        }
+    }
 }
 
 /// What a run put on the wire.
@@ -408,9 +484,27 @@ pub struct Baseline {
     /// Test AUROC; for `local` the mean over the clients.
     #[serde(with = "number::option", default)]
     pub auroc: Option<f64>,
+    /// Share of the variance of a numeric target that is explained; for `local` the mean over the clients.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2: Option<f64>,
     /// For `local`: the range over the clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<BaselineRange>,
+}
+
+impl Baseline {
+    /// The figure that a headline metric names.
+    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
+        match metric {
+            HeadlineMetric::Accuracy => self.accuracy,
+            HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
+        }
+    }
 }
 
 /// Range of a baseline over the clients.
@@ -430,6 +524,20 @@ pub struct BaselineRange {
     /// Highest AUROC.
     #[serde(with = "number::option", default)]
     pub auroc_max: Option<f64>,
+    /// Lowest share of the variance of a numeric target.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2_min: Option<f64>,
+    /// Highest share of the variance of a numeric target.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2_max: Option<f64>,
 }
 
 /// The metric by which a run is judged first.
@@ -442,6 +550,8 @@ pub enum HeadlineMetric {
     Accuracy,
     /// Area under the ROC curve: for two classes, above all where they are not equally frequent.
     Auroc,
+    /// Share of the variance of a numeric target that is explained, at most 1.
+    R2,
 }
 
 /// The end result of a run: `summary.json`.

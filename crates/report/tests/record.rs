@@ -72,6 +72,7 @@ fn summary() -> Summary {
             accuracy: Some(0.9),
             loss: Some(0.3),
             auroc: None,
+            ..Best::default()
         }),
         privacy: Some(PrivacyInfo::of(statement::claimed(), 1e-5)),
         communication: Communication {

@@ -122,16 +122,10 @@ impl Attackers {
             .filter(|client| self.includes(*client))
             .map(|client| federation.name(client))
             .collect();
-        let value = |row: &RoundRow| match metric {
-            HeadlineMetric::Auroc => row.test_auroc,
-            _ => row.test_accuracy,
-        };
+        let value = |row: &RoundRow| row.value(metric);
         let highest = |rows: &[RoundRow]| rows.iter().filter_map(value).reduce(f64::max);
         let clean = unattacked.as_ref().and_then(|run| run.value(metric));
-        let best_clean = unattacked.as_ref().and_then(|run| match metric {
-            HeadlineMetric::Auroc => run.best_auroc,
-            _ => run.best_accuracy,
-        });
+        let best_clean = unattacked.as_ref().and_then(|run| run.best(metric));
         let before = rows.partition_point(|row| row.round < attack.start_round);
         let reference = clean.or_else(|| highest(&rows[..before]));
         let difference = |a: Option<f64>, b: Option<f64>| Some(a? - b?);

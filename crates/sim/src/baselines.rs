@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use cloister_config::Baseline as Kind;
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_protocol::{Learner, LearnerError, Purpose, TrainPlan};
 use cloister_report::record::{Baseline, BaselinePoint, BaselineRange, ClientRow, RunWriter};
 
@@ -42,8 +42,9 @@ pub(crate) fn train_all(
         let curves = local(federation, threads)?;
         for (client, curve) in &curves {
             if let (Some(row), Some(last)) = (clients.get_mut(*client), curve.last()) {
-                row.alone_accuracy = Some(last.1.accuracy);
-                row.alone_auroc = last.1.auroc;
+                row.alone_accuracy = last.1.accuracy();
+                row.alone_auroc = last.1.auroc();
+                row.alone_r2 = last.1.r2();
             }
         }
         let points = over_clients(&curves);
@@ -62,18 +63,21 @@ fn ending(points: &[BaselinePoint], clients: Option<u32>) -> Baseline {
         accuracy: last.accuracy,
         loss: last.loss,
         auroc: last.auroc,
+        r2: last.r2,
         clients: clients.map(|count| BaselineRange {
             count,
             accuracy_min: last.accuracy_min,
             accuracy_max: last.accuracy_max,
             auroc_min: last.auroc_min,
             auroc_max: last.auroc_max,
+            r2_min: last.r2_min,
+            r2_max: last.r2_max,
         }),
     }
 }
 
 /// Evaluations along a training, by the round of the federation that has made as many passes.
-type Curve = Vec<(u32, Evaluation)>;
+type Curve = Vec<(u32, Measures)>;
 
 /// Passes over the data that a client expects to make in the whole run, at least one: what a baseline gets too.
 fn passes(federation: &Federation) -> u32 {
@@ -141,11 +145,12 @@ fn centralised(federation: &Federation, threads: usize) -> Result<Vec<BaselinePo
             reason: error.to_string(),
         }
     })?;
-    let point = |(round, evaluation): &(u32, Evaluation)| BaselinePoint {
+    let point = |(round, measures): &(u32, Measures)| BaselinePoint {
         round: *round,
-        loss: Some(evaluation.loss),
-        accuracy: Some(evaluation.accuracy),
-        auroc: evaluation.auroc,
+        loss: Some(measures.loss()),
+        accuracy: measures.accuracy(),
+        auroc: measures.auroc(),
+        r2: measures.r2(),
         ..BaselinePoint::default()
     };
     Ok(curve.iter().map(point).collect())
@@ -193,21 +198,25 @@ fn over_clients(curves: &[(usize, Curve)]) -> Vec<BaselinePoint> {
     let rounds = first.iter().map(|(round, _)| *round).enumerate();
     rounds
         .map(|(place, round)| {
-            let at: Vec<&Evaluation> = curves
+            let at: Vec<&Measures> = curves
                 .iter()
-                .filter_map(|(_, curve)| curve.get(place).map(|(_, evaluation)| evaluation))
+                .filter_map(|(_, curve)| curve.get(place).map(|(_, measures)| measures))
                 .collect();
-            let accuracy = Spread::of(at.iter().map(|e| Some(e.accuracy)));
-            let auroc = Spread::of(at.iter().map(|e| e.auroc));
+            let accuracy = Spread::of(at.iter().map(|e| e.accuracy()));
+            let auroc = Spread::of(at.iter().map(|e| e.auroc()));
+            let r2 = Spread::of(at.iter().map(|e| e.r2()));
             BaselinePoint {
                 round,
-                loss: Spread::of(at.iter().map(|e| Some(e.loss))).map(|s| s.mean),
+                loss: Spread::of(at.iter().map(|e| Some(e.loss()))).map(|s| s.mean),
                 accuracy: accuracy.map(|s| s.mean),
                 auroc: auroc.map(|s| s.mean),
                 accuracy_min: accuracy.map(|s| s.min),
                 accuracy_max: accuracy.map(|s| s.max),
                 auroc_min: auroc.map(|s| s.min),
                 auroc_max: auroc.map(|s| s.max),
+                r2: r2.map(|s| s.mean),
+                r2_min: r2.map(|s| s.min),
+                r2_max: r2.map(|s| s.max),
             }
         })
         .collect()

@@ -114,7 +114,10 @@ impl Federation {
             height: shape.height,
             width: shape.width,
         };
-        let model = Model::build(&experiment.model, input, data.train.classes().len())?;
+        let model = match data.train.target() {
+            Some(_) => Model::build_for_numbers(&experiment.model, input)?,
+            None => Model::build(&experiment.model, input, data.train.classes().len())?,
+        };
         let called = most_called(&experiment.federation, partition.clients.len() as u32);
         let sums = experiment.secure_sums(called, model.layout().len())?;
         if sums.is_none() {

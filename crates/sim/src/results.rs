@@ -1,8 +1,8 @@
 //! From a federation and its final model to the parts of the record.
 
 use cloister_data::Dataset;
-use cloister_host::{Groups, Judging};
-use cloister_nn::metrics::{Evaluation, Tally};
+use cloister_host::{Groups, Judging, NumberJudging};
+use cloister_nn::metrics::{Bootstrap, Measures, NumberTally, Tally};
 use cloister_nn::parallel;
 use cloister_protocol::Learner;
 use cloister_report::record::{ClientRow, Quality, QualityCurves};
@@ -11,8 +11,30 @@ use crate::federation::Federation;
 use crate::ordered::for_each_ordered;
 
 /// Judges `parameters` on the test examples.
-pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usize) -> Evaluation {
-    tally(federation, &federation.data.test, parameters, threads).finish()
+pub(crate) fn evaluate(federation: &Federation, parameters: &[f32], threads: usize) -> Measures {
+    let test = &federation.data.test;
+    match number_tally(federation, test, parameters, threads) {
+        Some(tally) => Measures::Number(tally.finish()),
+        None => Measures::Classes(tally(federation, test, parameters, threads).finish()),
+    }
+}
+
+/// Answers beside what they should be, where these are numbers.
+fn number_tally(
+    federation: &Federation,
+    data: &Dataset,
+    parameters: &[f32],
+    threads: usize,
+) -> Option<NumberTally> {
+    let target = data.target()?;
+    Some(parallel::numbers_of(
+        &federation.model,
+        parameters,
+        data.features(),
+        (&target.values, target.scale.deviation),
+        threads,
+        federation.streams.evaluation(),
+    ))
 }
 
 fn tally(federation: &Federation, data: &Dataset, parameters: &[f32], threads: usize) -> Tally {
@@ -32,22 +54,34 @@ pub(crate) fn judge(
     federation: &Federation,
     parameters: &[f32],
     threads: usize,
-) -> (Evaluation, Quality, QualityCurves) {
+) -> (Measures, Quality, Option<QualityCurves>) {
     let (train, test) = (&federation.data.train, &federation.data.test);
+    let sites = test.sites().map(|sites| Groups {
+        names: &sites.names,
+        of_row: &sites.of_row,
+    });
+    if let Some(tally) = number_tally(federation, test, parameters, threads) {
+        let judging = NumberJudging {
+            test: &tally,
+            bootstrap: Bootstrap::default(),
+            sites,
+            subgroups: Vec::new(),
+        };
+        let (evaluation, quality) = judging.judge(&federation.streams);
+        return (Measures::Number(evaluation), quality, None);
+    }
     let tally = |data| tally(federation, data, parameters, threads);
     let judged = tally(test);
     let choosing = train.classes().len() == 2 && federation.experiment.privacy.is_none();
     let chosen_on = choosing.then(|| tally(train));
     let words = || format!("the {} training examples", train.len());
-    Judging {
+    let judging = Judging {
         chosen_on: chosen_on.as_ref().map(|tally| (tally, words())),
-        sites: test.sites().map(|sites| Groups {
-            names: &sites.names,
-            of_row: &sites.of_row,
-        }),
+        sites,
         ..Judging::of_run(&judged, train.classes())
-    }
-    .judge(&federation.streams)
+    };
+    let (evaluation, quality, curves) = judging.judge(&federation.streams);
+    (Measures::Classes(evaluation), quality, Some(curves))
 }
 
 /// Each client's row: how often it took part, and how good the global model is on its own examples.
@@ -70,15 +104,17 @@ pub(crate) fn clients(
                 })
                 .and_then(Result::ok)
         },
-        |share, evaluation: Option<Evaluation>| {
+        |share, measures: Option<Measures>| {
             let place = rows.len();
             rows.push(ClientRow {
                 client: share.name.clone(),
                 examples: share.rows.len() as u32,
-                accuracy: evaluation.as_ref().map(|e| e.accuracy),
-                loss: evaluation.as_ref().map(|e| e.loss),
+                accuracy: measures.as_ref().and_then(Measures::accuracy),
+                loss: measures.as_ref().map(Measures::loss),
                 alone_accuracy: None,
                 alone_auroc: None,
+                r2: measures.as_ref().and_then(Measures::r2),
+                alone_r2: None,
                 rounds: participations.get(place).copied().unwrap_or(0),
                 refused: refusals.get(place).copied().unwrap_or(0),
                 malicious: None,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloister_host::{Checkpoint, Ending, Monitor, Spending, headline};
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_privacy::Mark;
 use cloister_protocol::guard::Guard;
 use cloister_protocol::message::{LayoutDigest, ServerMessage};
@@ -488,7 +488,7 @@ impl<'a> Run<'a> {
         calls
     }
 
-    fn evaluate(&self, round: u32) -> Option<Evaluation> {
+    fn evaluate(&self, round: u32) -> Option<Measures> {
         let every = self.federation.experiment.evaluate.every.max(1);
         let last = self.federation.experiment.federation.rounds;
         (round.is_multiple_of(every) || round == last)
@@ -521,8 +521,12 @@ impl<'a> Run<'a> {
         let threads = self.options.threads;
         let (evaluation, quality, curves) = results::judge(self.federation, &global, threads);
         let classes = self.federation.data.train.classes();
-        self.writer.confusion(classes, &evaluation.confusion)?;
-        self.writer.curves(&curves)?;
+        if let Some(evaluation) = evaluation.classes() {
+            self.writer.confusion(classes, &evaluation.confusion)?;
+        }
+        if let Some(curves) = &curves {
+            self.writer.curves(curves)?;
+        }
         let mut clients = results::clients(
             self.federation,
             &global,

@@ -32,6 +32,8 @@ impl UnattackedRun {
             auroc: self.summary.final_.auroc,
             best_accuracy: best.and_then(|best| best.accuracy),
             best_auroc: best.and_then(|best| best.auroc),
+            r2: self.summary.final_.r2,
+            best_r2: best.and_then(|best| best.r2),
             folder: Some(self.folder.clone()),
         }
     }

@@ -1,5 +1,6 @@
 //! `cloister evaluate`
 
+mod number;
 mod subgroups;
 
 use std::path::Path;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use cloister_config::Experiment;
 use cloister_data::{ColumnRef, Dataset, Paths, RawData, TrainTest};
 use cloister_host::{Groups, Judging, ThresholdChoice, headline, metrics};
-use cloister_nn::metrics::{Bootstrap, Evaluation, Tally, ThresholdRule};
+use cloister_nn::metrics::{Bootstrap, Evaluation, Measures, Tally, ThresholdRule};
 use cloister_nn::parallel;
 use cloister_report::record::Quality;
 use serde_json::json;
@@ -26,6 +27,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(args)?;
     let trained = Trained::open(&args.model, &args.set)?;
     let loaded = load(&trained, args.data.as_deref())?;
+    if loaded.data.test.target().is_some() {
+        return number::run(args, &trained, &loaded);
+    }
     let test = &loaded.data.test;
     let classes = trained.classes(test);
     let model = trained.model(test.shape(), classes.len())?;
@@ -69,10 +73,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         ..Judging::of_run(&judged, &classes)
     };
     let (evaluation, quality, curves) = judging.judge(&trained.streams());
-    let name = match &args.data {
-        Some(path) => path.display().to_string(),
-        None => test.name().to_owned(),
-    };
+    let name = name(args, test);
     if args.json {
         return output::print_json(&json!({
             "model": trained.path,
@@ -84,6 +85,14 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         }));
     }
     output::print(&describe(&name, &classes, &evaluation, &quality))
+}
+
+/// What the examples are called.
+fn name(args: &EvaluateArgs, test: &Dataset) -> String {
+    match &args.data {
+        Some(path) => path.display().to_string(),
+        None => test.name().to_owned(),
+    }
 }
 
 fn check(args: &EvaluateArgs) -> Result<()> {
@@ -154,7 +163,10 @@ fn load(trained: &Trained, other: Option<&Path>) -> Result<Loaded> {
                 output::note(
                     "the run's training files are not at hand: where values are scaled, it is by the new data itself",
                 );
-            } else if config.positive.is_empty() && config.classes.is_empty() {
+            } else if config.positive.is_empty()
+                && config.classes.is_empty()
+                && config.target.is_none()
+            {
                 config.classes = trained.class_rules();
             }
         }
@@ -220,7 +232,10 @@ fn describe(name: &str, classes: &[String], evaluation: &Evaluation, quality: &Q
     let mut text = format!(
         "{name}: {} examples\n\n{}",
         output::grouped(evaluation.examples as u64),
-        quality.text(&metrics(evaluation), headline(classes.len())),
+        quality.text(
+            &metrics(&Measures::Classes(evaluation.clone())),
+            headline(classes.len())
+        ),
     );
     if classes.len() <= MOST_SHOWN {
         let header: Vec<&str> = std::iter::once("true \\ predicted")

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use cloister_data::{DataError, Pipeline};
+use cloister_data::{DataError, Pipeline, TargetScale};
 use cloister_nn::Workspace;
 use cloister_nn::metrics::probabilities;
 use cloister_protocol::Streams;
@@ -43,11 +43,16 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         .own_classes()
         .unwrap_or_else(|| pipeline.classes().to_vec());
     let built = trained.model(pipeline.shape(), classes.len())?;
-    let alarm = alarm(args, &trained, &classes)?;
+    let scale = pipeline.target();
+    let alarm = match scale {
+        Some(_) => no_alarm(args)?,
+        None => alarm(args, &trained, &classes)?,
+    };
     let mut answers = Answers {
         scorer: Scorer::new(&built, trained.streams()),
         lines: lines(args)?,
         classes,
+        scale,
         alarm,
         only_alerts: args.only_alerts,
         every_line: args.input == Path::new("-"),
@@ -126,6 +131,16 @@ fn alarm(args: &PredictArgs, trained: &Trained, classes: &[String]) -> Result<Op
     Ok(Some(Alarm { class, threshold }))
 }
 
+/// Refuses what is asked of classes for a model that answers with a number.
+fn no_alarm(args: &PredictArgs) -> Result<Option<Alarm>> {
+    if args.threshold.is_some() || args.class.is_some() || args.only_alerts {
+        bail!(Usage(
+            "alerts are of classes, and this model answers with a number".to_owned()
+        ));
+    }
+    Ok(None)
+}
+
 /// The model at work on one row after the other: the same bits whether rows come from a file or one by one.
 struct Scorer<'m> {
     built: &'m Built,
@@ -147,8 +162,8 @@ impl<'m> Scorer<'m> {
         }
     }
 
-    /// The probability of each class.
-    fn score(&mut self, features: &[f32]) -> Vec<f64> {
+    /// The model's outputs.
+    fn outputs(&mut self, features: &[f32]) -> &[f32] {
         let model = &self.built.model;
         if model.noise_len() > 0 {
             if self.rows.is_multiple_of(BLOCK) {
@@ -160,8 +175,7 @@ impl<'m> Scorer<'m> {
             }
         }
         self.rows += 1;
-        let logits = model.logits(&self.built.parameters, features, 1, &mut self.workspace);
-        probabilities(logits, model.classes())
+        model.logits(&self.built.parameters, features, 1, &mut self.workspace)
     }
 }
 
@@ -170,6 +184,8 @@ struct Answers<'m> {
     scorer: Scorer<'m>,
     lines: csv::Writer<Box<dyn Write>>,
     classes: Vec<String>,
+    /// By what the number is standardised, where the answer is one.
+    scale: Option<TargetScale>,
     alarm: Option<Alarm>,
     only_alerts: bool,
     /// Whether each line is flushed, for whoever waits for it.
@@ -181,13 +197,18 @@ struct Answers<'m> {
 }
 
 impl Answers<'_> {
-    /// Writes the header: `row`, the columns that are kept, `class`, `alert` with an alarm, and `p_CLASS` for each class.
+    /// Writes the header: `row`, the columns that are kept, `class`, `alert` with an alarm, and `p_CLASS` for each class; of
+    /// numbers `prediction` behind the columns.
     fn begin(&mut self, row: &str, kept: &[String]) -> Result<()> {
         let mut header = vec![row.to_owned()];
         header.extend(kept.iter().cloned());
-        header.push("class".to_owned());
-        header.extend(self.alarm.is_some().then(|| "alert".to_owned()));
-        header.extend(self.classes.iter().map(|class| format!("p_{class}")));
+        if self.scale.is_some() {
+            header.push("prediction".to_owned());
+        } else {
+            header.push("class".to_owned());
+            header.extend(self.alarm.is_some().then(|| "alert".to_owned()));
+            header.extend(self.classes.iter().map(|class| format!("p_{class}")));
+        }
         self.lines.write_record(&header)?;
         if self.every_line {
             self.lines.flush()?;
@@ -212,12 +233,20 @@ impl Answers<'_> {
             }
             Err(error) => return Err(error).with_context(|| format!("row {row}")),
         };
-        let scores = self.scorer.score(&features);
-        if scores.iter().any(|score| score.is_nan()) {
+        let outputs = self.scorer.outputs(&features);
+        if outputs.iter().any(|output| output.is_nan()) {
             bail!(
                 "row {row}: the model gives no number; its parameters are not finite or far too large"
             );
         }
+        let mut line = vec![row.to_owned()];
+        line.extend(kept.iter().map(|cell| (*cell).to_owned()));
+        if let (Some(scale), [output]) = (&self.scale, outputs) {
+            // As many digits as the model's arithmetic has.
+            line.push((scale.natural(*output) as f32).to_string());
+            return self.write(&line);
+        }
+        let scores = probabilities(outputs, self.classes.len());
         let alert = self
             .alarm
             .as_ref()
@@ -226,12 +255,14 @@ impl Answers<'_> {
         if self.only_alerts && alert != Some(true) {
             return Ok(());
         }
-        let mut line = vec![row.to_owned()];
-        line.extend(kept.iter().map(|cell| (*cell).to_owned()));
         line.push(self.classes[most_likely(&scores)].clone());
         line.extend(alert.map(|alert| u8::from(alert).to_string()));
         line.extend(scores.iter().map(|score| format!("{score:.6}")));
-        self.lines.write_record(&line)?;
+        self.write(&line)
+    }
+
+    fn write(&mut self, line: &[String]) -> Result<()> {
+        self.lines.write_record(line)?;
         if self.every_line {
             self.lines.flush()?;
         }

@@ -188,7 +188,7 @@ impl Progress {
 
     fn round(&mut self, row: &RoundRow) {
         self.traffic += row.bytes_up + row.bytes_down;
-        if row.test_accuracy.is_some() {
+        if row.test_loss.is_some() {
             self.shown = Some(row.clone());
         }
         if self.on_terminal {
@@ -219,7 +219,7 @@ impl Progress {
         ));
     }
 
-    /// Loss, accuracy and, for two classes, AUROC of a round, each after two blanks.
+    /// Loss, accuracy and, for two classes, AUROC of a round, or R2 and error of a number, each after two blanks.
     fn figures(&self, row: &RoundRow) -> String {
         let mut text = String::new();
         if let Some(loss) = row.test_loss {
@@ -230,6 +230,12 @@ impl Progress {
         }
         if let Some(auroc) = row.test_auroc.filter(|_| self.binary) {
             text += &format!("  auroc {auroc:.4}");
+        }
+        if let Some(r2) = row.test_r2 {
+            text += &format!("  r2 {r2:.4}");
+        }
+        if let Some(error) = row.test_rmse {
+            text += &format!("  rmse {}", short(error));
         }
         if let Some(epsilon) = row.epsilon {
             text += &format!("  epsilon {}", rounded_up(epsilon));
@@ -292,23 +298,36 @@ fn trouble(row: &RoundRow) -> Option<String> {
 
 /// The figures of a run that are judged first.
 pub(crate) fn headline(summary: &Summary) -> String {
-    figures_of(
-        summary.metric,
-        summary.final_.accuracy,
-        summary.final_.auroc,
-    )
+    let figures = &summary.final_;
+    let mut text = figures_of(summary.metric, figures.accuracy, figures.auroc, figures.r2);
+    if let (Some(rmse), Some(mae)) = (figures.rmse, figures.mae) {
+        text += &format!(", rmse {}, mae {}", short(rmse), short(mae));
+    }
+    text
 }
 
-/// Accuracy, after AUROC where that is the headline.
+/// An error in the target's unit: four digits.
+fn short(error: f64) -> String {
+    if !error.is_normal() {
+        return error.to_string();
+    }
+    let whole = error.abs().log10().floor() as i32 + 1;
+    let decimals = (4 - whole).clamp(0, 12) as usize;
+    format!("{error:.decimals$}")
+}
+
+/// Accuracy, after AUROC where that is the headline; R2 of a number.
 pub(crate) fn figures_of(
     metric: HeadlineMetric,
     accuracy: Option<f64>,
     auroc: Option<f64>,
+    r2: Option<f64>,
 ) -> String {
     let auroc = auroc.filter(|_| metric == HeadlineMetric::Auroc);
     let figures: Vec<String> = [
         auroc.map(|value| format!("auroc {value:.4}")),
         accuracy.map(|value| format!("accuracy {}", percent(value))),
+        r2.map(|value| format!("r2 {value:.4}")),
     ]
     .into_iter()
     .flatten()

@@ -119,7 +119,12 @@ fn say_summary(summary: &Summary, page: &Path) {
     );
     output::note(&text);
     for (name, baseline) in &summary.baselines {
-        let figures = figures_of(summary.metric, baseline.accuracy, baseline.auroc);
+        let figures = figures_of(
+            summary.metric,
+            baseline.accuracy,
+            baseline.auroc,
+            baseline.r2,
+        );
         let of = match baseline.clients.is_some() {
             true => " (mean over the clients, each alone)",
             false => "",

@@ -92,7 +92,10 @@ impl Trained {
             height: shape.height,
             width: shape.width,
         };
-        let model = Model::build(&self.experiment.model, input, classes)?;
+        let model = match self.experiment.data.target {
+            Some(_) => Model::build_for_numbers(&self.experiment.model, input)?,
+            None => Model::build(&self.experiment.model, input, classes)?,
+        };
         let parameters = self.file.parameters_for(model.layout()).with_context(|| {
             format!(
                 "{} does not fit examples of shape {shape}",

@@ -113,6 +113,7 @@ impl PreparePlan {
             width: grid.columns(),
             named: grid.header().is_some(),
             classes: classes.to_vec(),
+            predicts: plan.is_number,
             pca: config.prepare.pca.clone(),
             fourier: config.prepare.fourier.clone(),
             notes: Vec::new(),
@@ -149,6 +150,7 @@ impl PreparePlan {
         }
         built.add_flow(config, grid)?;
         built.check_reduced(config)?;
+        built.check_predicted()?;
         built.explain();
         Ok(built)
     }
@@ -294,6 +296,18 @@ impl PreparePlan {
             }
         }
         Ok(())
+    }
+
+    /// Refuses columns that are coded by classes where there are none.
+    fn check_predicted(&self) -> Result<(), DataError> {
+        let coded = self.fields.iter().find(|field| field.steps.is_target());
+        match coded.filter(|_| self.predicts) {
+            Some(field) => {
+                let reason = "`target` codes by classes, but data.target is a number";
+                Err(column_setting(&field.name, Some("encoding"), reason))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Notes what a reader should know of the choices.

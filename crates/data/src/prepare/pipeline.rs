@@ -7,7 +7,7 @@ use super::category::ClassCounts;
 use super::images::ImagePipeline;
 use super::plan::PreparePlan;
 use super::table::Coded;
-use crate::dataset::{Column, ExampleShape};
+use crate::dataset::{Column, ExampleShape, TargetScale};
 use crate::error::DataError;
 use crate::statistics::TableStatistics;
 
@@ -85,6 +85,14 @@ impl Pipeline {
         match &self.inputs {
             Inputs::Table(coded) => coded.described(),
             Inputs::Images(_) => Vec::new(),
+        }
+    }
+
+    /// By what the number that a model predicts is standardised, where it predicts one; its name is the only class.
+    pub fn target(&self) -> Option<TargetScale> {
+        match &self.inputs {
+            Inputs::Table(coded) => coded.target,
+            Inputs::Images(_) => None,
         }
     }
 

@@ -23,8 +23,11 @@ pub struct PreparePlan {
     pub(crate) width: usize,
     /// Whether columns have names of their own.
     pub(crate) named: bool,
-    /// Names of the classes in order.
+    /// Names of the classes in order; only that of the number, where one is to be predicted.
     pub(crate) classes: Vec<String>,
+    /// Whether a number is to be predicted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) predicts: bool,
     /// What replaces the scaled numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pca: Option<PcaConfig>,
@@ -170,12 +173,23 @@ pub(crate) enum CategoryEncoding {
     Target { smoothing: f64 },
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 impl PreparePlan {
-    /// What must be known of the training rows.
+    /// What must be known of the training rows: of each column that becomes features, then of the number that is to be
+    /// predicted, if there is one.
     pub fn question(&self) -> Question {
         let asked = |field: &Field| (field.name.clone(), field.steps.asked());
+        let predicted = self.predicts.then(|| self.classes.first()).flatten();
+        let predicted = predicted.map(|name| (name.clone(), Asked::number()));
         Question {
-            columns: self.fields.iter().map(asked).collect(),
+            columns: self.fields.iter().map(asked).chain(predicted).collect(),
             classes: self.classes.len(),
             correlation: self.pca.is_some(),
         }

@@ -8,7 +8,7 @@ use super::hashing;
 use super::mix::Mix;
 use super::number::NumberCode;
 use super::plan::{CategoryEncoding, CategorySteps, Field, PreparePlan, Steps};
-use crate::dataset::Column;
+use crate::dataset::{Column, TargetScale};
 use crate::error::DataError;
 use crate::statistics::{
     Asked, CategoryStatistics, ColumnStatistics, MOST_CATEGORIES, TableStatistics, Value,
@@ -23,6 +23,9 @@ pub(crate) struct Coded {
     /// What stands in the place of the scaled numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mix: Option<Mix>,
+    /// By what the number that is to be predicted is standardised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<TargetScale>,
     /// What a reader of a report should know of the training rows.
     pub(crate) notes: Vec<String>,
 }
@@ -44,11 +47,11 @@ impl Coded {
         known: &TableStatistics,
         targets: Option<&[ClassCounts]>,
     ) -> Result<Self, DataError> {
-        if known.columns.len() != plan.fields.len() {
+        let asked = plan.fields.len() + usize::from(plan.predicts);
+        if known.columns.len() != asked {
             let reason = format!(
-                "statistics of {} columns for a plan of {}",
-                known.columns.len(),
-                plan.fields.len()
+                "statistics of {} columns for a plan of {asked}",
+                known.columns.len()
             );
             return Err(DataError::statistics(reason));
         }
@@ -67,8 +70,18 @@ impl Coded {
             true => Some(mix(plan, known)?),
             false => None,
         };
+        let target = match known.columns.get(plan.fields.len()) {
+            Some(ColumnStatistics::Number(known)) if known.count > 0 => {
+                Some(TargetScale::new(known.mean, known.variance))
+            }
+            Some(_) => {
+                let reason = "nothing is known of the number that is to be predicted";
+                return Err(DataError::statistics(reason));
+            }
+            None => None,
+        };
         let mut notes = plan.notes.clone();
-        notes.extend(odd_columns(&codes, &known.columns));
+        notes.extend(odd_columns(&codes, &known.columns[..codes.len()]));
         if let Some(explained) = mix.as_ref().and_then(|mix| mix.explained) {
             notes.push(format!(
                 "principal components stand for {} numbers and explain {:.1} % of their variance",
@@ -83,6 +96,7 @@ impl Coded {
             plan: plan.clone(),
             codes,
             mix,
+            target,
             notes,
         })
     }
@@ -281,6 +295,10 @@ fn check_listed(
 fn mix(plan: &PreparePlan, known: &TableStatistics) -> Result<Mix, DataError> {
     let question = plan.question();
     let asked = question.columns.iter().map(|(_, asked)| asked);
+    let all = asked
+        .clone()
+        .filter(|asked| matches!(asked, Asked::Number { .. }))
+        .count();
     let numbers = plan
         .fields
         .iter()
@@ -288,12 +306,10 @@ fn mix(plan: &PreparePlan, known: &TableStatistics) -> Result<Mix, DataError> {
         .filter(|(_, asked)| matches!(asked, Asked::Number { .. }));
     // Places of the scaled numbers among all numbers, which the correlations are about.
     let scaled: Vec<usize> = numbers
-        .clone()
         .enumerate()
         .filter(|(_, (field, _))| field.steps.is_scaled())
         .map(|(place, _)| place)
         .collect();
-    let all = numbers.count();
     let correlation = match &known.correlation {
         Some(correlation) if plan.pca.is_some() => {
             if correlation.len() != all * all {

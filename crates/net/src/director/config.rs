@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::DirectorError;
 use crate::pki::{Name, file_name};
+use crate::plan::NO_TARGET;
 
 /// The config of a director.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -116,6 +117,13 @@ impl DirectorConfig {
         for (name, entry) in &self.data {
             if let Err(error) = name.parse::<Name>() {
                 return Err(format!("data.{name}: {error}"));
+            }
+            if entry
+                .test
+                .as_ref()
+                .is_some_and(|test| test.target.is_some())
+            {
+                return Err(format!("data.{name}: test.target: {NO_TARGET}"));
             }
             if entry.test.is_none() && (entry.shape.is_none() || entry.classes.is_none()) {
                 return Err(format!(

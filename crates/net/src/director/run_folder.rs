@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cloister_host::{Checkpoint, Ending, Judging, Member, Observed, Place, Setting, Spending};
-use cloister_nn::metrics::{Evaluation, Tally};
+use cloister_nn::metrics::{Measures, Tally};
 use cloister_nn::parallel;
 use cloister_privacy::{LedgerError, Mark};
 use cloister_protocol::{ClientId, PrivacyPlan, RoundReport};
@@ -76,8 +76,8 @@ pub(super) fn spending(
     Ok(start(None)?)
 }
 
-fn evaluate(hosted: &Hosted) -> Option<Evaluation> {
-    Some(tally(hosted)?.finish())
+fn evaluate(hosted: &Hosted) -> Option<Measures> {
+    Some(Measures::Classes(tally(hosted)?.finish()))
 }
 
 /// The model's logits on the director's own examples.
@@ -200,7 +200,7 @@ pub(super) fn end(hosted: &mut Hosted) -> Result<String, DirectorError> {
         hosted.writer.curves(curves)?;
     }
     let (evaluation, quality) = match judged {
-        Some((evaluation, quality, _)) => (Some(evaluation), Some(quality)),
+        Some((evaluation, quality, _)) => (Some(Measures::Classes(evaluation)), Some(quality)),
         None => (None, None),
     };
     let members: Vec<Member> = hosted

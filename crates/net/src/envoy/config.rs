@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::EnvoyError;
 use crate::pki::{Name, file_name};
+use crate::plan::NO_TARGET;
 
 /// The largest config.
 const LARGEST: u64 = 1 << 20;
@@ -145,6 +146,9 @@ impl EnvoyConfig {
             let key = format!("data.{name}");
             if let Err(error) = name.parse::<Name>() {
                 return refuse(&key, error.to_string());
+            }
+            if entry.data.target.is_some() {
+                return refuse(&key, format!("target: {NO_TARGET}"));
             }
             if entry.share.is_none() && entry.data.partition != PartitionConfig::default() {
                 let reason = "partition: has no effect without `share`, which says whose part of it is this site's";

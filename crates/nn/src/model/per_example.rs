@@ -35,7 +35,7 @@ use crate::gram;
 use crate::group_norm;
 use crate::kernels::{self, ConvScratch, ConvShape};
 use crate::layers::{Affine, Layer, Saved, Seen, unfolding};
-use crate::loss::BatchLoss;
+use crate::loss::{BatchLoss, Targets};
 
 /// Share by which norms are rounded up.
 const GUARD: f64 = 1.0 / (1 << 17) as f64;
@@ -107,7 +107,7 @@ impl Model {
     /// Examples whose gradient is not finite contribute nothing and change nothing else: the sum and [`Clipped::loss`] have
     /// the bits of the batch without them.
     ///
-    /// `inputs` is `[n, features]`, `labels` is `[n]`, `parameters` and `sum` have the layout's length, `clip` may be
+    /// `inputs` is `[n, features]`, `targets` are a slice of classes or [`Targets::Values`], `[n]`, `parameters` and `sum` have the layout's length, `clip` may be
     /// infinite. Batches longer than [`Workspace::max_batch`] are worked through in pieces. The first call with a workspace
     /// allocates and, but for batches with gradients that are not finite, the others do not; equal arguments (and
     /// workspaces of equal size) give equal bits.
@@ -120,25 +120,27 @@ impl Model {
     /// No layer of any model here mixes the examples of a batch, as batch normalisation would; `model.kind` has no such one.
     ///
     /// # Panics
-    /// When a length does not fit, a label is not below the classes, `clip` is not above 0, the workspace is another
+    /// When a length does not fit, a label is not below the classes, the targets are of another kind than the
+    /// model's answers, `clip` is not above 0, the workspace is another
     /// model's or has no room for an example, or noise for as many examples has not been drawn.
-    pub fn clipped_gradient_sum(
+    pub fn clipped_gradient_sum<'t>(
         &self,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: impl Into<Targets<'t>>,
         clip: f32,
         ws: &mut Workspace,
         sum: &mut [f32],
     ) -> Clipped {
-        let n = labels.len();
+        let targets = targets.into();
+        let n = targets.examples(self.outputs());
         let features = self.input.len();
         assert_eq!(sum.len(), self.layout().len(), "length of the sum");
         assert_eq!(inputs.len(), n * features, "length of the inputs");
         assert!(clip > 0.0, "gradients cannot be clipped to {clip}");
-        self.check_labels(labels);
+        self.check_targets(targets);
         let noise = ws.noise.take(n);
-        let clipped = self.clipped_pieces(parameters, inputs, labels, &noise, clip, ws, sum);
+        let clipped = self.clipped_pieces(parameters, inputs, targets, &noise, clip, ws, sum);
         ws.noise.put_back(noise);
         clipped
     }
@@ -149,15 +151,16 @@ impl Model {
         &self,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: Targets<'_>,
         noise: &[f32],
         clip: f32,
         ws: &mut Workspace,
         sum: &mut [f32],
     ) -> Clipped {
-        let (n, features, width) = (labels.len(), self.input.len(), self.noise_len());
+        let n = targets.examples(self.outputs());
+        let (features, width) = (self.input.len(), self.noise_len());
         if n <= ws.max_batch {
-            return self.clipped_piece(parameters, inputs, labels, noise, clip, ws, sum);
+            return self.clipped_piece(parameters, inputs, targets, noise, clip, ws, sum);
         }
         assert!(ws.max_batch > 0, "{n} examples in a workspace for 0");
         sum.fill(0.0);
@@ -171,7 +174,7 @@ impl Model {
             clipped.add(self.clipped_piece(
                 parameters,
                 inputs,
-                &labels[rows.clone()],
+                targets.rows(rows.clone()),
                 &noise[rows.start * width..rows.end * width],
                 clip,
                 ws,
@@ -191,19 +194,19 @@ impl Model {
         &self,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: Targets<'_>,
         noise: &[f32],
         clip: f32,
         ws: &mut Workspace,
         sum: &mut [f32],
     ) -> Clipped {
-        let n = labels.len();
+        let n = targets.examples(self.outputs());
         if n == 0 {
             sum.fill(0.0);
             return Clipped::default();
         }
         self.forward(parameters, inputs, n, noise, ws);
-        let loss = self.loss(labels, 1.0, ws);
+        let loss = self.loss(targets, 1.0, ws);
         ws.per_example
             .prepare(&self.architecture.layers, ws.max_batch);
         self.squares(parameters, inputs, n, ws);
@@ -211,7 +214,7 @@ impl Model {
         let finite = |square: &f64| *square < LARGEST_NORM * LARGEST_NORM;
         if !squares.iter().all(finite) {
             let kept: Vec<bool> = squares.iter().map(finite).collect();
-            return self.without(parameters, inputs, labels, noise, &kept, clip, ws, sum);
+            return self.without(parameters, inputs, targets, noise, &kept, clip, ws, sum);
         }
         let mut clipped = 0;
         for (scale, square) in ws.per_example.scales.iter_mut().zip(squares) {
@@ -241,7 +244,7 @@ impl Model {
         &self,
         parameters: &[f32],
         inputs: &[f32],
-        labels: &[u32],
+        targets: Targets<'_>,
         noise: &[f32],
         kept: &[bool],
         clip: f32,
@@ -250,19 +253,28 @@ impl Model {
     ) -> Clipped {
         let rows = inputs.chunks_exact(self.input.len());
         let mut some_inputs = Vec::new();
-        let mut some_labels = Vec::new();
         let mut some_noise = Vec::new();
         let width = self.noise_len();
-        let each = rows.zip(labels).zip(kept).enumerate();
-        for (place, ((row, &label), _)) in each.filter(|(_, (_, kept))| **kept) {
+        let each = rows.zip(kept).enumerate();
+        for (place, (row, _)) in each.filter(|(_, (_, kept))| **kept) {
             some_inputs.extend_from_slice(row);
-            some_labels.push(label);
             some_noise.extend_from_slice(&noise[place * width..][..width]);
         }
+        let (classes, values);
+        let some_targets = match targets {
+            Targets::Classes(all) => {
+                classes = picked(all, kept);
+                Targets::Classes(&classes)
+            }
+            Targets::Soft(all) | Targets::Values(all) => {
+                values = picked(all, kept);
+                Targets::Values(&values)
+            }
+        };
         let (inputs, noise) = (&some_inputs, &some_noise);
         let mut clipped =
-            self.clipped_piece(parameters, inputs, &some_labels, noise, clip, ws, sum);
-        clipped.non_finite += labels.len() - some_labels.len();
+            self.clipped_piece(parameters, inputs, some_targets, noise, clip, ws, sum);
+        clipped.non_finite += kept.iter().filter(|kept| !**kept).count();
         clipped
     }
 
@@ -320,6 +332,12 @@ impl Model {
             layer.scaled_gradient(&seen, dy, sum, &mut ws.scratch);
         }
     }
+}
+
+/// The numbers of the rows that are `kept`.
+fn picked<T: Copy>(all: &[T], kept: &[bool]) -> Vec<T> {
+    let rows = all.iter().zip(kept).filter(|(_, kept)| **kept);
+    rows.map(|(one, _)| *one).collect()
 }
 
 /// The largest `f32` that is surely not above `scale`, a positive number below 1.

@@ -8,37 +8,19 @@
 use rand::Rng;
 
 use crate::layers::{Deltas, Layer, Prepared, Saved, Seen, TangentMemory, TangentSeen};
+use crate::loss::Targets;
 use crate::model::{Model, Workspace, input_of};
 
 mod loss;
 
 use loss::SavedLoss;
 
-/// What a model's outputs are compared with.
-#[derive(Clone, Copy, Debug)]
-pub enum Targets<'a> {
-    /// A class for each example, `[n]`, below the number of classes.
-    Classes(&'a [u32]),
-    /// A probability for each class of each example, `[n, classes]`; for the binary loss the chance of class 1, `[n, 1]`. The
-    /// numbers need not be probabilities: the loss of a row `y` is `-sum_c y_c log p_c`, as in PyTorch.
-    Soft(&'a [f32]),
-}
-
-impl Targets<'_> {
-    fn examples(&self, outputs: usize) -> usize {
-        match self {
-            Self::Classes(classes) => classes.len(),
-            Self::Soft(rows) => rows.len() / outputs,
-        }
-    }
-}
-
 /// Where [`Model::tangent`] writes the derivatives of `L`, which it overwrites.
 #[derive(Debug)]
 pub struct Derivatives<'a> {
     /// With respect to the inputs, `[n, features]`.
     pub inputs: &'a mut [f32],
-    /// With respect to the targets, `[n, outputs]` as in [`Targets::Soft`].
+    /// With respect to the targets, `[n, outputs]` as in [`Targets::Soft`], or numbers as in [`Targets::Values`].
     pub targets: Option<&'a mut [f32]>,
     /// With respect to the parameters: the Hessian of the mean loss times the direction.
     pub parameters: Option<&'a mut [f32]>,
@@ -124,12 +106,10 @@ impl Model {
         let n = targets.examples(self.outputs());
         let len = self.layout().len();
         assert_eq!(gradient.len(), len, "length of the gradient");
-        match targets {
-            Targets::Classes(classes) => self.check_labels(classes),
-            Targets::Soft(rows) => {
-                assert_eq!(rows.len(), n * self.outputs(), "length of the targets");
-            }
+        if let Targets::Soft(rows) = targets {
+            assert_eq!(rows.len(), n * self.outputs(), "length of the targets");
         }
+        self.check_targets(targets);
         let noise = ws.value.noise.take(n);
         self.forward(parameters, inputs, n, &noise, &mut ws.value);
         ws.value.noise.put_back(noise);

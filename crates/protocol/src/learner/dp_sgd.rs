@@ -6,7 +6,7 @@ use cloister_privacy::mechanism::dp_sgd::{GradientNoise, PoissonSampler};
 use cloister_privacy::noise::NoiseSource;
 
 use super::draws::Draws;
-use super::{CHUNK, LearnerError, ModelLearner, Update, hold, optimizer, workspace};
+use super::{CHUNK, LearnerError, ModelLearner, Update, hold, optimizer, targets, workspace};
 use crate::config::TrainPlan;
 use crate::privacy::private_steps;
 
@@ -122,7 +122,7 @@ impl<'a> ModelLearner<'a> {
         self.model.clipped_gradient_sum(
             parameters,
             &self.scratch.inputs,
-            &self.scratch.labels,
+            targets(self.model, &self.scratch.labels, &self.scratch.values),
             clip,
             workspace,
             &mut self.scratch.gradient,

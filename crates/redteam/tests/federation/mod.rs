@@ -182,9 +182,9 @@ impl Federation {
     pub fn evaluate(&self, global: &[f32], data: &Dataset) -> Evaluation {
         let rows: Vec<u32> = (0..data.len() as u32).collect();
         let mut learner = ModelLearner::new(&self.model, data, &rows, self.pool.take()).unwrap();
-        let evaluation = learner.evaluate(global).unwrap();
+        let measures = learner.evaluate(global).unwrap();
         self.pool.put(learner.into_scratch());
-        evaluation
+        measures.classes().unwrap().clone()
     }
 
     pub fn success(&self, adversary: &Adversary, global: &[f32]) -> Option<f64> {

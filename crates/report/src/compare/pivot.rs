@@ -172,6 +172,7 @@ impl Comparison {
         let judged = match self.metric {
             HeadlineMetric::Accuracy => [ACCURACY, ACCURACY_IMPACT],
             HeadlineMetric::Auroc => [AUROC, AUROC_IMPACT],
+            HeadlineMetric::R2 => [R2, R2_IMPACT],
         };
         let reached = [ATTACK_SUCCESS, SOURCE_RECALL, MALICIOUS_USED];
         let present =
@@ -210,6 +211,22 @@ const AUROC_IMPACT: Measure = Measure {
     words: thousandths,
     bad: true,
     note: "Final test AUROC without the attack minus that with it: 0 is harmless.",
+};
+
+const R2: Measure = Measure {
+    heading: "Final test R\u{b2}",
+    of: |cell| cell.r2,
+    words: thousandths,
+    bad: false,
+    note: "Share of the variance of the target on the test examples that the final model explains: 1 is perfect, 0 is their mean.",
+};
+
+const R2_IMPACT: Measure = Measure {
+    heading: "Impact of the attack, R\u{b2}",
+    of: |cell| cell.impact,
+    words: thousandths,
+    bad: true,
+    note: "Final test R\u{b2} without the attack minus that with it: 0 is harmless.",
 };
 
 const ATTACK_SUCCESS: Measure = Measure {

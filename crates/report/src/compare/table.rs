@@ -13,11 +13,12 @@ type Figure = fn(&ComparedCell) -> Option<Spread>;
 type Words = fn(f64) -> String;
 
 /// The figures of the CSV form, by the stem of their columns.
-const FIGURES: [(&str, Figure); 18] = [
+const FIGURES: [(&str, Figure); 19] = [
     ("accuracy", |cell| cell.accuracy),
     ("balanced_accuracy", |cell| cell.balanced_accuracy),
     ("loss", |cell| cell.loss),
     ("auroc", |cell| cell.auroc),
+    ("r2", |cell| cell.r2),
     ("best_accuracy", |cell| cell.best_accuracy),
     ("epsilon", |cell| cell.epsilon),
     ("accounted_epsilon", |cell| cell.accounted_epsilon),
@@ -173,12 +174,14 @@ impl Comparison {
         let (first, other) = match self.metric {
             HeadlineMetric::Accuracy => (1, 2),
             HeadlineMetric::Auroc => (2, 1),
+            HeadlineMetric::R2 => (2, 2),
         };
         let epsilon: [Words; 2] = [cloister_privacy::rounded_up, format::brief];
-        let figures: [(&str, u32, Figure, [Words; 2]); 15] = [
+        let figures: [(&str, u32, Figure, [Words; 2]); 16] = [
             ("accuracy", first, |cell| cell.accuracy, [share; 2]),
             ("balanced", 53, |cell| cell.balanced_accuracy, [share; 2]),
             ("AUROC", other, |cell| cell.auroc, [share; 2]),
+            ("R\u{b2}", 1, |cell| cell.r2, [share; 2]),
             ("impact", 2, |cell| cell.impact, [share; 2]),
             ("attack success", 9, |cell| cell.attack_success, [share; 2]),
             ("source recall", 9, |cell| cell.source_recall, [share; 2]),

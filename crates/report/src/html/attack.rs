@@ -126,6 +126,7 @@ fn metric_name(metric: HeadlineMetric) -> &'static str {
     match metric {
         HeadlineMetric::Accuracy => "accuracy",
         HeadlineMetric::Auroc => "AUROC",
+        HeadlineMetric::R2 => "R\u{b2}",
     }
 }
 
@@ -136,7 +137,7 @@ fn loss_words(metric: HeadlineMetric, loss: f64) -> String {
     }
     let (size, unit) = match metric {
         HeadlineMetric::Accuracy => (format!("{:.1}", loss.abs() * 100.0), "\u{a0}points"),
-        HeadlineMetric::Auroc => (format!("{:.3}", loss.abs()), ""),
+        HeadlineMetric::Auroc | HeadlineMetric::R2 => (format!("{:.3}", loss.abs()), ""),
     };
     if size.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
         return "none".to_owned();
@@ -321,6 +322,7 @@ fn twin_figure(record: &RunRecord) -> Option<Figure> {
     let (label, unit, value): (_, _, fn(&RoundRow) -> Option<f64>) = match run::metric(record) {
         HeadlineMetric::Accuracy => ("test accuracy", Unit::Percent, |row| row.test_accuracy),
         HeadlineMetric::Auroc => ("test AUROC", Unit::Interval, |row| row.test_auroc),
+        HeadlineMetric::R2 => ("test R\u{b2}", Unit::Plain, |row| row.test_r2),
     };
     let points = |rows: &[RoundRow]| -> Vec<(f64, f64)> {
         let point = |row: &RoundRow| Some((f64::from(row.round), value(row)?));

@@ -314,6 +314,7 @@ pub(super) fn alone(record: &RunRecord) -> Option<Section> {
     let value = |row: &ClientRow| match metric {
         HeadlineMetric::Accuracy => row.alone_accuracy,
         HeadlineMetric::Auroc => row.alone_auroc,
+        HeadlineMetric::R2 => row.alone_r2,
     };
     let rows: Vec<(&str, f64)> = clients
         .iter()
@@ -405,6 +406,7 @@ fn axis(metric: HeadlineMetric) -> (Unit, &'static str) {
     match metric {
         HeadlineMetric::Accuracy => (Unit::Percent, "test accuracy"),
         HeadlineMetric::Auroc => (Unit::Interval, "test AUROC"),
+        HeadlineMetric::R2 => (Unit::Plain, "test R\u{b2}"),
     }
 }
 
@@ -420,10 +422,7 @@ fn references(record: &RunRecord, metric: HeadlineMetric) -> Vec<Reference> {
     };
     let pooled = record.summary.as_ref().and_then(|summary| {
         let baseline = summary.baselines.get(CENTRALISED)?;
-        match metric {
-            HeadlineMetric::Accuracy => baseline.accuracy,
-            HeadlineMetric::Auroc => baseline.auroc,
-        }
+        baseline.value(metric)
     });
     let federated = reference("federated", run::latest(record).value(metric), "s0", false);
     federated
@@ -443,20 +442,32 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
         wide: true,
         ..Section::default()
     };
-    let finite = |row: &ClientRow| row.accuracy.filter(|accuracy| accuracy.is_finite());
+    let of_numbers = run::metric(record) == HeadlineMetric::R2;
+    let value = if of_numbers { own_r2 } else { own_accuracy };
+    let finite = |row: &ClientRow| value(row).filter(|value| value.is_finite());
     let mut values: Vec<f64> = clients.iter().filter_map(finite).collect();
     values.sort_by(f64::total_cmp);
-    section.sentences.extend(spread_sentence(&values));
-    let (title, axis, unit, class) = (
-        "Accuracy on each client's own examples",
-        "accuracy",
-        Unit::Percent,
-        "s0",
-    );
+    let (title, axis, unit, class) = match of_numbers {
+        true => (
+            "R\u{b2} on each client's own examples",
+            "R\u{b2}",
+            Unit::Plain,
+            "s0",
+        ),
+        false => (
+            "Accuracy on each client's own examples",
+            "accuracy",
+            Unit::Percent,
+            "s0",
+        ),
+    };
+    section
+        .sentences
+        .extend(spread_sentence(&values, axis, run::metric(record)));
     let svg = if clients.len() <= NAMED {
         let rows = clients
             .iter()
-            .filter_map(|row| Some((row.client.as_str(), row.accuracy?)));
+            .filter_map(|row| Some((row.client.as_str(), value(row)?)));
         DotRows {
             title,
             axis,
@@ -489,17 +500,30 @@ pub(super) fn spread(record: &RunRecord) -> Option<Section> {
     Some(section)
 }
 
-/// What ascending accuracies say in words.
-fn spread_sentence(values: &[f64]) -> Option<String> {
+fn own_accuracy(row: &ClientRow) -> Option<f64> {
+    row.accuracy
+}
+
+fn own_r2(row: &ClientRow) -> Option<f64> {
+    row.r2
+}
+
+/// What ascending figures of a name say in words.
+fn spread_sentence(values: &[f64], name: &str, metric: HeadlineMetric) -> Option<String> {
+    let metric = match metric {
+        HeadlineMetric::R2 => metric,
+        HeadlineMetric::Accuracy | HeadlineMetric::Auroc => HeadlineMetric::Accuracy,
+    };
+    let words = |value: f64| run::words(metric, value);
     let (worst, best) = (values.first()?, values.last()?);
     let mut sentence = format!(
-        "On the clients' own training examples the final model's accuracy goes from {} to {}; the median is {}.",
-        format::percent(*worst),
-        format::percent(*best),
-        format::percent(values[values.len() / 2])
+        "On the clients' own training examples the final model's {name} goes from {} to {}; the median is {}.",
+        words(*worst),
+        words(*best),
+        words(values[values.len() / 2])
     );
     if values.len() >= 20 {
-        let tenth = format::percent(values[values.len() / 10]);
+        let tenth = words(values[values.len() / 10]);
         sentence.push_str(&format!(
             " For a tenth of the clients it is at most {tenth}."
         ));
@@ -521,7 +545,8 @@ fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
     let mut rows: Vec<&ClientRow> = clients.iter().collect();
     let mut title = String::new();
     if rows.len() > NAMED {
-        let key = |row: &ClientRow| row.accuracy.filter(|value| !value.is_nan()).unwrap_or(2.0);
+        let figure = |row: &ClientRow| row.accuracy.or(row.r2);
+        let key = |row: &ClientRow| figure(row).filter(|value| !value.is_nan()).unwrap_or(2.0);
         rows.sort_by(|a, b| {
             key(a)
                 .total_cmp(&key(b))
@@ -537,9 +562,11 @@ fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
             marked_name(row, malicious),
             format::count(u64::from(row.examples)),
             maybe(row.accuracy, format::percent),
+            maybe(row.r2, format::unit_interval),
             maybe(row.loss, format::plain),
             maybe(row.alone_accuracy, format::percent),
             maybe(row.alone_auroc, format::unit_interval),
+            maybe(row.alone_r2, format::unit_interval),
             format::count(u64::from(row.rounds)),
             row.kept
                 .map_or_else(String::new, |kept| format::count(u64::from(kept))),
@@ -550,9 +577,11 @@ fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
         "client",
         "examples",
         "accuracy",
+        "R\u{b2}",
         "loss",
         "alone: accuracy",
         "alone: AUROC",
+        "alone: R\u{b2}",
         "rounds",
         "kept",
         "refused",
@@ -562,9 +591,14 @@ fn client_table(clients: &[ClientRow], malicious: &BTreeSet<&str>) -> Table {
         head: strings(head),
         words: 1,
         rows: rows.iter().map(cells).collect(),
-        note: "Accuracy and loss: the final model on the client's own training examples. Alone: a model of its own on the \
-               common test set. Rounds: those with an accepted reply."
-            .to_owned(),
+        note: format!(
+            "{} and loss: the final model on the client's own training examples. Alone: a model of its own on the \
+             common test set. Rounds: those with an accepted reply.",
+            match clients.iter().any(|row| row.r2.is_some()) {
+                true => "R\u{b2}",
+                false => "Accuracy",
+            }
+        ),
         ..Table::default()
     };
     if clients.iter().any(|row| row.kept.is_some()) {

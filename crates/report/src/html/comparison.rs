@@ -98,6 +98,7 @@ fn metric_name(metric: HeadlineMetric) -> &'static str {
     match metric {
         HeadlineMetric::Accuracy => "test accuracy",
         HeadlineMetric::Auroc => "test AUROC",
+        HeadlineMetric::R2 => "test R\u{b2}",
     }
 }
 
@@ -200,6 +201,9 @@ fn curves(comparison: &Comparison, ranked: &[usize]) -> Option<Section> {
     let auroc: Quantity = ("Test AUROC", "test AUROC", Unit::Interval, |row| {
         row.test_auroc
     });
+    let r2: Quantity = ("Test R\u{b2}", "test R\u{b2}", Unit::Plain, |row| {
+        row.test_r2
+    });
     let loss: Quantity = ("Test loss", "test loss", Unit::Plain, |row| row.test_loss);
     // Few curves keep the order in which they were given; of many, the best are told apart.
     let order: Vec<usize> = if ranked.len() <= COLOURS {
@@ -208,7 +212,7 @@ fn curves(comparison: &Comparison, ranked: &[usize]) -> Option<Section> {
         ranked.iter().copied().take(MOST_CURVES).collect()
     };
     let mut figures = Vec::new();
-    for quantity in [accuracy, auroc, loss] {
+    for quantity in [accuracy, auroc, r2, loss] {
         figures.extend(figure(comparison, &order, &quantity, false));
         figures.extend(figure(comparison, &order, &quantity, true));
     }

@@ -46,6 +46,20 @@ const AUROC: Quantity = Quantity {
     },
 };
 
+const R2: Quantity = Quantity {
+    heading: "Test R\u{b2}",
+    label: "test R\u{b2}",
+    unit: Unit::Plain,
+    of_round: |row| row.test_r2,
+    of_point: |point| point.r2,
+    of_baseline: |baseline| baseline.r2,
+    range: |point| point.r2_min.zip(point.r2_max),
+    final_range: |baseline| {
+        let range = baseline.clients.as_ref()?;
+        range.r2_min.zip(range.r2_max)
+    },
+};
+
 const LOSS: Quantity = Quantity {
     heading: "Test loss",
     label: "test loss",
@@ -62,8 +76,9 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
         return None;
     }
     let quantities = match run::metric(record) {
-        HeadlineMetric::Accuracy => [ACCURACY, AUROC, LOSS],
-        HeadlineMetric::Auroc => [AUROC, ACCURACY, LOSS],
+        HeadlineMetric::Accuracy => vec![ACCURACY, AUROC, LOSS],
+        HeadlineMetric::Auroc => vec![AUROC, ACCURACY, LOSS],
+        HeadlineMetric::R2 => vec![R2, LOSS],
     };
     let bytes = cumulative_bytes(&record.rounds);
     let mut figures = Vec::new();
@@ -314,6 +329,9 @@ fn rounds_table(record: &RunRecord) -> Table {
             "test loss",
             "test accuracy",
             "test AUROC",
+            "test R\u{b2}",
+            "test RMSE",
+            "test MAE",
             "accepted",
             "refused",
             "dropped",
@@ -335,6 +353,9 @@ fn rounds_table(record: &RunRecord) -> Table {
             maybe(row.test_loss, format::plain),
             maybe(row.test_accuracy, format::percent),
             maybe(row.test_auroc, format::unit_interval),
+            maybe(row.test_r2, format::unit_interval),
+            maybe(row.test_rmse, format::plain),
+            maybe(row.test_mae, format::plain),
             format!("{} of {}", row.accepted, row.cohort),
             row.refused.to_string(),
             row.dropped.to_string(),

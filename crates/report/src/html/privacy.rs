@@ -226,13 +226,9 @@ fn points_of(record: &RunRecord, value: fn(&RoundRow) -> Option<f64>) -> Vec<(f6
 /// The headline metric, by the privacy loss that it took.
 fn against_epsilon(record: &RunRecord, label: &'static str) -> Option<Figure> {
     let metric = run::metric(record);
-    let value = |row: &RoundRow| match metric {
-        HeadlineMetric::Accuracy => row.test_accuracy,
-        HeadlineMetric::Auroc => row.test_auroc,
-    };
     let point = |row: &RoundRow| {
         let epsilon = row.epsilon.filter(|epsilon| epsilon.is_finite())?;
-        Some((epsilon, value(row)?))
+        Some((epsilon, row.value(metric)?))
     };
     let points = record.rounds.iter().filter_map(point).collect();
     let (heading, y) = match metric {
@@ -241,6 +237,10 @@ fn against_epsilon(record: &RunRecord, label: &'static str) -> Option<Figure> {
             ("test accuracy", Unit::Percent),
         ),
         HeadlineMetric::Auroc => ("Test AUROC by privacy loss", ("test AUROC", Unit::Interval)),
+        HeadlineMetric::R2 => (
+            "Test R\u{b2} by privacy loss",
+            ("test R\u{b2}", Unit::Plain),
+        ),
     };
     let x = Axis {
         label,

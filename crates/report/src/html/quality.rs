@@ -4,7 +4,7 @@ use super::page::{Figure, Key, Section, Table, strings};
 use super::run;
 use crate::chart::{COLOURS, Guessing, SquareChart, SquareCurve};
 use crate::format::{self, counted};
-use crate::record::text::{FIGURES, group_rows, metric_name, operating_row, subgroup_rows};
+use crate::record::text::{self, group_table, metric_name, operating_row, subgroup_table};
 use crate::record::{NamedCurve, Quality, QualityCurves, RunRecord, Summary};
 
 /// Beyond the headline.
@@ -67,44 +67,24 @@ pub(super) fn groups(record: &RunRecord) -> Option<Section> {
         ));
     }
     if !quality.sites.is_empty() {
-        let head = [
-            "site",
-            "test examples",
-            "accuracy",
-            "AUROC",
-            "loss",
-            "sensitivity",
-            "specificity",
-        ];
-        section.tables.push(table(
-            "Test examples by site",
-            head,
-            group_rows(&quality.sites),
-        ));
+        let (head, rows) = group_table("site", "test examples", metric, &quality.sites);
+        section
+            .tables
+            .push(table("Test examples by site", &head, rows));
     }
     for subgroups in &quality.subgroups {
         let column = format::shortened(&subgroups.column, 40);
-        let head = [
-            &column,
-            "test examples",
-            "accuracy",
-            "AUROC",
-            "loss",
-            "TPR",
-            "FPR",
-        ];
+        let (head, rows) = subgroup_table(&column, "test examples", metric, subgroups);
         let title = format!("Test examples by {column}");
-        section
-            .tables
-            .push(table(&title, head, subgroup_rows(subgroups)));
+        section.tables.push(table(&title, &head, rows));
     }
     Some(section)
 }
 
-fn table(title: &str, head: [&str; 7], rows: Vec<Vec<String>>) -> Table {
+fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table {
         title: title.to_owned(),
-        head: strings(head),
+        head: head.iter().map(|name| (*name).to_owned()).collect(),
         words: 1,
         rows: rows.into_iter().map(blank).collect(),
         ..Table::default()
@@ -148,15 +128,18 @@ fn threshold_sentence(quality: &Quality) -> Option<String> {
 }
 
 fn figures(summary: &Summary, quality: &Quality) -> Table {
-    let row = |(name, words): (&str, &str)| {
+    let row = |(name, words): &(&str, &str)| {
         let value = quality.figure(name, &summary.final_)?;
         Some(vec![
-            words.to_owned(),
+            (*words).to_owned(),
             format::unit_interval(value),
             quality.interval_words(name),
         ])
     };
-    let mut rows: Vec<Vec<String>> = FIGURES.into_iter().filter_map(row).collect();
+    let mut rows: Vec<Vec<String>> = text::figures(summary.metric)
+        .iter()
+        .filter_map(row)
+        .collect();
     if let Some(error) = quality.calibration_error {
         rows.push(vec![
             "calibration error".to_owned(),
@@ -195,7 +178,7 @@ fn thresholds(quality: &Quality) -> Option<Table> {
     );
     let mut table = table(
         &title,
-        head,
+        &head,
         points.into_iter().flatten().map(operating_row).collect(),
     );
     table.note = format!(
@@ -220,7 +203,7 @@ fn by_class(quality: &Quality) -> Option<Table> {
     if shown == 0 {
         return None;
     }
-    let mut table = table("By class", head, rows);
+    let mut table = table("By class", &head, rows);
     if shown < quality.classes.len() {
         table.note = format!(
             "The first {shown} of {} classes; all are in summary.json.",

@@ -3,7 +3,7 @@
 use super::page::{List, Page, Section, Table, Tile, strings};
 use super::{anomalies, at_sites, attack, clients, curves, kept, leakage, privacy, quality, wire};
 use crate::format::{self, counted};
-use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RunRecord, Summary};
+use crate::record::{HeadlineMetric, Metrics, RoundOutcome, RoundRow, RunRecord, Summary};
 
 pub(super) const CENTRALISED: &str = "centralised";
 pub(super) const LOCAL: &str = "local";
@@ -51,7 +51,15 @@ pub(super) fn metric(record: &RunRecord) -> HeadlineMetric {
     record
         .summary
         .as_ref()
-        .map_or(HeadlineMetric::Accuracy, |summary| summary.metric)
+        .map_or_else(|| of_rounds(&record.rounds), |summary| summary.metric)
+}
+
+/// That of a run that has not ended.
+fn of_rounds(rounds: &[RoundRow]) -> HeadlineMetric {
+    match rounds.iter().any(|row| row.test_rmse.is_some()) {
+        true => HeadlineMetric::R2,
+        false => HeadlineMetric::Accuracy,
+    }
 }
 
 /// The final figures, or those of the last evaluated round of a run that has not ended.
@@ -59,14 +67,16 @@ pub(super) fn latest(record: &RunRecord) -> Metrics {
     if let Some(summary) = &record.summary {
         return summary.final_.clone();
     }
-    let evaluated =
-        |row: &&crate::record::RoundRow| row.test_accuracy.is_some() || row.test_loss.is_some();
+    let evaluated = |row: &&RoundRow| row.test_accuracy.is_some() || row.test_loss.is_some();
     let row = record.rounds.iter().rev().find(evaluated);
     row.map_or_else(Metrics::default, |row| Metrics {
         accuracy: row.test_accuracy,
         balanced_accuracy: None,
         loss: row.test_loss,
         auroc: row.test_auroc,
+        r2: row.test_r2,
+        rmse: row.test_rmse,
+        mae: row.test_mae,
     })
 }
 
@@ -74,7 +84,7 @@ pub(super) fn latest(record: &RunRecord) -> Metrics {
 pub(super) fn words(metric: HeadlineMetric, value: f64) -> String {
     match metric {
         HeadlineMetric::Accuracy => format::percent(value),
-        HeadlineMetric::Auroc => format::unit_interval(value),
+        HeadlineMetric::Auroc | HeadlineMetric::R2 => format::unit_interval(value),
     }
 }
 
@@ -82,7 +92,7 @@ pub(super) fn words(metric: HeadlineMetric, value: f64) -> String {
 fn distance(metric: HeadlineMetric, ours: f64, theirs: f64) -> String {
     let gap = match metric {
         HeadlineMetric::Accuracy => format!("{:.1}", (ours - theirs).abs() * 100.0),
-        HeadlineMetric::Auroc => format!("{:.3}", (ours - theirs).abs()),
+        HeadlineMetric::Auroc | HeadlineMetric::R2 => format!("{:.3}", (ours - theirs).abs()),
     };
     if gap.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
         return "level with".to_owned();
@@ -90,7 +100,7 @@ fn distance(metric: HeadlineMetric, ours: f64, theirs: f64) -> String {
     let unit = match (metric, gap.as_str()) {
         (HeadlineMetric::Accuracy, "1.0") => "\u{a0}point",
         (HeadlineMetric::Accuracy, _) => "\u{a0}points",
-        (HeadlineMetric::Auroc, _) => "",
+        (HeadlineMetric::Auroc | HeadlineMetric::R2, _) => "",
     };
     format!(
         "{gap}{unit} {}",
@@ -102,16 +112,13 @@ fn signed(metric: HeadlineMetric, gap: f64) -> String {
     let sign = if gap < 0.0 { "\u{2212}" } else { "+" };
     match metric {
         HeadlineMetric::Accuracy => format!("{sign}{:.1}", gap.abs() * 100.0),
-        HeadlineMetric::Auroc => format!("{sign}{:.3}", gap.abs()),
+        HeadlineMetric::Auroc | HeadlineMetric::R2 => format!("{sign}{:.3}", gap.abs()),
     }
 }
 
 fn baseline(summary: &Summary, name: &str) -> Option<f64> {
     let baseline = summary.baselines.get(name)?;
-    let value = match summary.metric {
-        HeadlineMetric::Accuracy => baseline.accuracy,
-        HeadlineMetric::Auroc => baseline.auroc,
-    };
+    let value = baseline.value(summary.metric);
     value.filter(|value| value.is_finite())
 }
 
@@ -154,6 +161,14 @@ fn lead(record: &RunRecord) -> Vec<String> {
         HeadlineMetric::Auroc => format!(
             "The final model reaches an AUROC of {} on {tests} (1 is perfect, 0.5 is guessing)",
             format::unit_interval(value)
+        ),
+        HeadlineMetric::R2 => format!(
+            "The final model explains an R\u{b2} of {} on {tests} (1 is perfect, 0 is no better than their mean){}",
+            format::unit_interval(value),
+            match summary.final_.mae {
+                Some(error) => format!(", and is off by {} on average", format::plain(error)),
+                None => String::new(),
+            }
         ),
     };
     let pooled = baseline(summary, CENTRALISED).map(|theirs| {
@@ -211,16 +226,25 @@ fn warnings(record: &RunRecord) -> Vec<String> {
 fn tiles(record: &RunRecord) -> Vec<Tile> {
     let metrics = latest(record);
     let metric = metric(record);
-    let other = match metric {
-        HeadlineMetric::Accuracy => HeadlineMetric::Auroc,
-        HeadlineMetric::Auroc => HeadlineMetric::Accuracy,
+    let shown = match metric {
+        HeadlineMetric::Accuracy => [Some(metric), Some(HeadlineMetric::Auroc)],
+        HeadlineMetric::Auroc => [Some(metric), Some(HeadlineMetric::Accuracy)],
+        HeadlineMetric::R2 => [Some(metric), None],
     };
     let mut tiles = Vec::new();
-    for shown in [metric, other] {
+    for shown in shown.into_iter().flatten() {
         if let Some(value) = metrics.value(shown) {
             tiles.push(metric_tile(record, shown, value));
         }
     }
+    tiles.extend(metrics.rmse.map(|error| Tile {
+        name: "Test RMSE",
+        value: format::plain(error),
+        note: match metrics.mae {
+            Some(mean) => format!("mean error {}", format::plain(mean)),
+            None => String::new(),
+        },
+    }));
     if let Some(loss) = metrics.loss.filter(|_| tiles.len() < 2) {
         let note = "mean over the test examples".to_owned();
         tiles.push(Tile {
@@ -259,6 +283,10 @@ fn gap_tiles(summary: &Summary) -> Vec<Tile> {
             "Points against training alone",
         ],
         HeadlineMetric::Auroc => ["AUROC against pooled data", "AUROC against training alone"],
+        HeadlineMetric::R2 => [
+            "R\u{b2} against pooled data",
+            "R\u{b2} against training alone",
+        ],
     };
     let others = [(CENTRALISED, "pooled data"), (LOCAL, "mean client alone")];
     let tile = |(name, (other, what))| {
@@ -307,10 +335,7 @@ fn metric_tile(record: &RunRecord, shown: HeadlineMetric, value: f64) -> Tile {
         .summary
         .as_ref()
         .and_then(|summary| summary.best.as_ref());
-    let best_value = best.and_then(|best| match shown {
-        HeadlineMetric::Accuracy => best.accuracy,
-        HeadlineMetric::Auroc => best.auroc,
-    });
+    let best_value = best.and_then(|best| best.value(shown));
     let note = match (best, best_value) {
         (Some(best), Some(best_value)) if shown == metric(record) => {
             format!("best {} in round {}", words(shown, best_value), best.round)
@@ -321,6 +346,7 @@ fn metric_tile(record: &RunRecord, shown: HeadlineMetric, value: f64) -> Tile {
     let name = match shown {
         HeadlineMetric::Accuracy => "Test accuracy",
         HeadlineMetric::Auroc => "Test AUROC",
+        HeadlineMetric::R2 => "Test R\u{b2}",
     };
     Tile {
         name,

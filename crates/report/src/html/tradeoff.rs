@@ -70,6 +70,7 @@ fn chart(comparison: &Comparison, series: &[Series]) -> Option<(&'static str, St
             Unit::Percent,
         ),
         HeadlineMetric::Auroc => ("Test AUROC by privacy loss", "test AUROC", Unit::Interval),
+        HeadlineMetric::R2 => ("Test R\u{b2} by privacy loss", "test R\u{b2}", Unit::Plain),
     };
     let svg = LineChart {
         title: heading.to_owned(),

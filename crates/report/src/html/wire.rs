@@ -100,6 +100,7 @@ fn levels(record: &RunRecord) -> Option<Table> {
     let first = match metric {
         HeadlineMetric::Accuracy => "test accuracy of",
         HeadlineMetric::Auroc => "test AUROC of",
+        HeadlineMetric::R2 => "test R\u{b2} of",
     };
     (!reached.is_empty()).then(|| Table {
         head: strings([first, "in round", "sent by clients", "received", "time"]),

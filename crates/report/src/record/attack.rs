@@ -108,6 +108,20 @@ pub struct Unattacked {
     /// Test AUROC of its best round.
     #[serde(with = "number::option", default)]
     pub best_auroc: Option<f64>,
+    /// Final share of the variance of a numeric target that is explained.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2: Option<f64>,
+    /// The same of its best round.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub best_r2: Option<f64>,
     /// Its run folder, relative to the attacked run's.
     #[serde(default)]
     pub folder: Option<String>,
@@ -119,6 +133,16 @@ impl Unattacked {
         match metric {
             HeadlineMetric::Accuracy => self.accuracy,
             HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
+        }
+    }
+
+    /// The best round's figure of a headline metric.
+    pub fn best(&self, metric: HeadlineMetric) -> Option<f64> {
+        match metric {
+            HeadlineMetric::Accuracy => self.best_accuracy,
+            HeadlineMetric::Auroc => self.best_auroc,
+            HeadlineMetric::R2 => self.best_r2,
         }
     }
 }

@@ -181,6 +181,27 @@ pub struct GroupQuality {
     /// Specificity at the chosen threshold: 1 minus the rate of false positives.
     #[serde(with = "number::option", default)]
     pub specificity: Option<f64>,
+    /// Share of the variance of a numeric target that is explained.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub r2: Option<f64>,
+    /// Root of the mean squared error, in the target's unit.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rmse: Option<f64>,
+    /// Mean absolute error, in the target's unit.
+    #[serde(
+        with = "number::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub mae: Option<f64>,
 }
 
 impl GroupQuality {
@@ -189,6 +210,7 @@ impl GroupQuality {
         match metric {
             HeadlineMetric::Accuracy => self.accuracy,
             HeadlineMetric::Auroc => self.auroc,
+            HeadlineMetric::R2 => self.r2,
         }
     }
 }
@@ -285,16 +307,12 @@ pub struct Reached {
     pub seconds: f64,
 }
 
-/// Levels of accuracy, or AUROC, that [`reached`] looks for.
+/// Levels of accuracy, AUROC, or share of the variance, that [`reached`] looks for.
 const LEVELS: [f64; 8] = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99];
 
 /// What each level that was reached has cost. Levels that the first evaluation is at already are left out but for the highest of
 /// them.
 pub fn reached(rows: &[RoundRow], metric: HeadlineMetric) -> Vec<Reached> {
-    let figure = |row: &RoundRow| match metric {
-        HeadlineMetric::Accuracy => row.test_accuracy,
-        HeadlineMetric::Auroc => row.test_auroc,
-    };
     let mut found: Vec<Reached> = Vec::new();
     let (mut bytes_up, mut bytes_down, mut seconds) = (0_u64, 0_u64, 0.0);
     let mut levels = LEVELS.into_iter().peekable();
@@ -302,7 +320,9 @@ pub fn reached(rows: &[RoundRow], metric: HeadlineMetric) -> Vec<Reached> {
         bytes_up = bytes_up.saturating_add(row.bytes_up);
         bytes_down = bytes_down.saturating_add(row.bytes_down);
         seconds += row.seconds;
-        let Some(value) = figure(row) else { continue };
+        let Some(value) = row.value(metric) else {
+            continue;
+        };
         while let Some(level) = levels.next_if(|level| value >= *level) {
             found.retain(|other| other.round != row.round);
             found.push(Reached {

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The columns of `rounds.csv`, in the order of [`RoundRow`]'s fields.
-pub(super) const ROUND_COLUMNS: [&str; 24] = [
+pub(super) const ROUND_COLUMNS: [&str; 27] = [
     "round",
     "train_loss",
     "test_loss",
@@ -41,6 +41,9 @@ pub(super) const ROUND_COLUMNS: [&str; 24] = [
     "attack_success",
     "clip",
     "clipped",
+    "test_r2",
+    "test_rmse",
+    "test_mae",
 ];
 
 /// Who holds what.
@@ -178,6 +181,12 @@ pub(super) struct BaselineLine {
     auroc_min: Option<f64>,
     #[serde(with = "number::option")]
     auroc_max: Option<f64>,
+    #[serde(with = "number::option", default)]
+    r2: Option<f64>,
+    #[serde(with = "number::option", default)]
+    r2_min: Option<f64>,
+    #[serde(with = "number::option", default)]
+    r2_max: Option<f64>,
 }
 
 impl BaselineLine {
@@ -192,6 +201,9 @@ impl BaselineLine {
             accuracy_max: point.accuracy_max,
             auroc_min: point.auroc_min,
             auroc_max: point.auroc_max,
+            r2: point.r2,
+            r2_min: point.r2_min,
+            r2_max: point.r2_max,
         }
     }
 
@@ -205,6 +217,9 @@ impl BaselineLine {
             accuracy_max: self.accuracy_max,
             auroc_min: self.auroc_min,
             auroc_max: self.auroc_max,
+            r2: self.r2,
+            r2_min: self.r2_min,
+            r2_max: self.r2_max,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{RecordError, Summary, file_name, number, write_atomic};
 const FIRST_COLUMNS: [&str; 2] = ["cell", "seed"];
 
 /// The fields of [`SweepResult`], in their order.
-const RESULT_COLUMNS: [&str; 24] = [
+const RESULT_COLUMNS: [&str; 26] = [
     "status",
     "completed",
     "abandoned",
@@ -25,6 +25,8 @@ const RESULT_COLUMNS: [&str; 24] = [
     "auroc",
     "best_accuracy",
     "best_auroc",
+    "r2",
+    "best_r2",
     "epsilon",
     "accounted_epsilon",
     "impact",
@@ -41,8 +43,11 @@ const RESULT_COLUMNS: [&str; 24] = [
     "message",
 ];
 
-/// Those of them that older files lack, and the first of which somewhat younger ones lack too.
-const LATER_COLUMNS: [&str; 8] = [
+/// Those of them that older files lack, the latest first: files of before lack the first ones, older ones more of them, the oldest
+/// all.
+const LATER_COLUMNS: [&str; 10] = [
+    "r2",
+    "best_r2",
     "accounted_epsilon",
     "impact",
     "impact_best",
@@ -110,6 +115,12 @@ pub struct SweepResult {
     /// AUROC of the best round.
     #[serde(with = "number::option")]
     pub best_auroc: Option<f64>,
+    /// Final share of the variance of a numeric target that is explained.
+    #[serde(with = "number::option", default)]
+    pub r2: Option<f64>,
+    /// The same of the best round.
+    #[serde(with = "number::option", default)]
+    pub best_r2: Option<f64>,
     /// Privacy loss that the run may claim: infinite where it may claim none, `None` without differential privacy.
     #[serde(with = "number::option")]
     pub epsilon: Option<f64>,
@@ -167,6 +178,8 @@ impl SweepResult {
             auroc: summary.final_.auroc,
             best_accuracy: best.and_then(|best| best.accuracy),
             best_auroc: best.and_then(|best| best.auroc),
+            r2: summary.final_.r2,
+            best_r2: best.and_then(|best| best.r2),
             epsilon: privacy.map(|privacy| privacy.epsilon.unwrap_or(f64::INFINITY)),
             accounted_epsilon: privacy.and_then(|privacy| privacy.accounted_epsilon),
             impact: attack.and_then(|attack| attack.impact),
@@ -344,13 +357,13 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<SweepRow>), Reco
         let columns = RESULT_COLUMNS.into_iter();
         columns.filter(|column| !later.contains(column)).collect()
     };
-    let (older, oldest) = (without(&LATER_COLUMNS[..1]), without(&LATER_COLUMNS));
+    let older = [2, 3, LATER_COLUMNS.len()].map(|lacking| without(&LATER_COLUMNS[..lacking]));
     let (keys, result_columns) = columns
         .strip_prefix(&FIRST_COLUMNS)
         .and_then(|rest| {
-            let kinds = [&RESULT_COLUMNS[..], &older, &oldest];
+            let kinds = std::iter::once(&RESULT_COLUMNS[..]);
             kinds
-                .into_iter()
+                .chain(older.iter().map(Vec::as_slice))
                 .find_map(|kind| Some((rest.strip_suffix(kind)?, kind)))
         })
         .ok_or_else(|| RecordError::malformed(path, 1, "the columns are not those of a sweep"))?;

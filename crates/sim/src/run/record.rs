@@ -1,7 +1,7 @@
 //! What a round leaves in the record.
 
 use cloister_host::{Observed, Spending};
-use cloister_nn::metrics::Evaluation;
+use cloister_nn::metrics::Measures;
 use cloister_protocol::{ClientVerdict, RoundReport};
 use cloister_report::record::{Event, RoundRow, event_kind};
 
@@ -15,7 +15,7 @@ impl Run<'_> {
         &self,
         report: &RoundReport,
         schedule: &Schedule,
-        evaluation: Option<&Evaluation>,
+        evaluation: Option<&Measures>,
     ) -> RoundRow {
         let dropped = schedule.dropouts.len() as u32;
         let timed = self.federation.experiment.faults.seconds_per_step > 0.0;
@@ -43,7 +43,7 @@ impl Run<'_> {
     }
 
     /// The figures of a round that an attack adds.
-    fn attack_figures(&self, report: &RoundReport, evaluation: Option<&Evaluation>) -> RoundRow {
+    fn attack_figures(&self, report: &RoundReport, evaluation: Option<&Measures>) -> RoundRow {
         let Some(attackers) = &self.attackers else {
             return RoundRow::default();
         };
@@ -56,7 +56,9 @@ impl Run<'_> {
             malicious: Some(theirs.count() as u32),
             malicious_kept: Some(kept(&report.verdicts, malicious)),
             malicious_weight: weights.map(|weights| weights.iter().sum()),
-            source_recall: evaluation.and_then(|evaluation| attackers.source_recall(evaluation)),
+            source_recall: evaluation
+                .and_then(Measures::classes)
+                .and_then(|evaluation| attackers.source_recall(evaluation)),
             attack_success: evaluation
                 .and_then(|_| attackers.success(self.federation, parameters, threads)),
             ..RoundRow::default()

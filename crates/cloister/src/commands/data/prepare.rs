@@ -57,7 +57,10 @@ fn at_once(experiment: &Experiment, out: &Path) -> Result<Written> {
     let mut parts = parts(&pipeline, out)?;
     for (part, rows) in parts.iter_mut().zip([&data.train, &data.test]) {
         for row in 0..rows.len() {
-            part.row(rows.row(row), &rows.classes()[rows.labels()[row] as usize])?;
+            match rows.target() {
+                Some(target) => part.row(rows.row(row), &target.values[row].to_string())?,
+                None => part.row(rows.row(row), &rows.classes()[rows.labels()[row] as usize])?,
+            }
         }
     }
     Ok(Written {
@@ -106,11 +109,15 @@ fn parts(pipeline: &Pipeline, out: &Path) -> Result<[PreparedFile; 2]> {
     let path = out.join("pipeline.json");
     fs::write(&path, pipeline.to_json()?).with_context(|| failed(&path))?;
     let names = feature_names(&pipeline.columns(), pipeline.shape());
+    let label = match pipeline.target() {
+        Some(_) => "target",
+        None => "class",
+    };
     let begin = |name: &str| -> Result<PreparedFile> {
         let path = out.join(name);
         let file = File::create(&path).with_context(|| failed(&path))?;
         let mut writer = BufWriter::with_capacity(1 << 20, file);
-        header(&mut writer, &names, true).with_context(|| failed(&path))?;
+        header(&mut writer, &names, Some(label)).with_context(|| failed(&path))?;
         Ok(PreparedFile {
             path,
             writer,
@@ -140,7 +147,7 @@ pub(super) fn apply(pipeline: &Path, table: &Path, out: &Path) -> Result<()> {
     let names = feature_names(&pipeline.columns(), pipeline.shape());
     let failed = || failed(out);
     let mut writer = BufWriter::with_capacity(1 << 20, File::create(out).with_context(failed)?);
-    header(&mut writer, &names, false).with_context(failed)?;
+    header(&mut writer, &names, None).with_context(failed)?;
     let rows = prepared(&pipeline, &mut records, &file, &mut writer)?;
     writer.flush().with_context(failed)?;
     output::print(&format!(
@@ -218,8 +225,8 @@ fn feature_names(columns: &[Column], shape: ExampleShape) -> Vec<String> {
         .collect()
 }
 
-fn header(writer: &mut impl Write, names: &[String], labelled: bool) -> Result<()> {
-    let label = labelled.then(|| "class".to_owned());
+fn header(writer: &mut impl Write, names: &[String], label: Option<&str>) -> Result<()> {
+    let label = label.map(str::to_owned);
     let names: Vec<String> = names
         .iter()
         .chain(&label)

@@ -1,8 +1,7 @@
 //! Losses against targets that may be soft, with their tangents. In `f64`: a batch has few logits, and of a net that is
 //! certain of its classes the derivatives are differences of nearly equal numbers.
 
-use crate::loss::Loss;
-use crate::model::tangent::Targets;
+use crate::loss::{Loss, Targets, sign};
 
 /// What the loss of the value pass leaves for the tangent pass. Rows are as wide as the model's outputs.
 #[derive(Clone, Debug)]
@@ -10,7 +9,7 @@ pub(super) struct SavedLoss {
     width: usize,
     /// The targets of each example.
     targets: Vec<f64>,
-    /// The probability of each class; for the binary loss, that of class 1.
+    /// The probability of each class; for the binary loss, that of class 1; for numbers, the output itself.
     probabilities: Vec<f64>,
 }
 
@@ -25,12 +24,12 @@ impl SavedLoss {
 
     fn set_targets(&mut self, loss: Loss, targets: Targets<'_>) {
         match (targets, loss) {
-            (Targets::Soft(rows), _) => {
+            (Targets::Soft(rows) | Targets::Values(rows), _) => {
                 for (target, &row) in self.targets.iter_mut().zip(rows) {
                     *target = f64::from(row);
                 }
             }
-            (Targets::Classes(classes), Loss::Binary) => {
+            (Targets::Classes(classes), Loss::Binary | Loss::Squared | Loss::Absolute) => {
                 for (target, &class) in self.targets.iter_mut().zip(classes) {
                     *target = f64::from(class);
                 }
@@ -65,13 +64,29 @@ impl SavedLoss {
             sum += match loss {
                 Loss::Softmax => softmax(logits, targets, probabilities),
                 Loss::Binary => binary(logits, targets, probabilities),
+                Loss::Squared | Loss::Absolute => {
+                    let errors = logits.iter().zip(targets).zip(probabilities.iter_mut());
+                    let of = |((z, y), kept): ((&f32, &f64), &mut f64)| {
+                        *kept = f64::from(*z);
+                        match loss {
+                            Loss::Squared => (*kept - y).powi(2),
+                            _ => (*kept - y).abs(),
+                        }
+                    };
+                    errors.map(of).sum()
+                }
             };
             let total: f64 = match loss {
                 Loss::Softmax => targets.iter().sum(),
-                Loss::Binary => 1.0,
+                Loss::Binary | Loss::Squared | Loss::Absolute => 1.0,
             };
             for ((delta, p), target) in delta.iter_mut().zip(probabilities).zip(targets) {
-                *delta = (weight * (*p * total - target)) as f32;
+                let error = *p * total - target;
+                *delta = match loss {
+                    Loss::Softmax | Loss::Binary => weight * error,
+                    Loss::Squared => weight * 2.0 * error,
+                    Loss::Absolute => weight * sign(error),
+                } as f32;
             }
         }
         sum
@@ -100,7 +115,7 @@ impl SavedLoss {
                     let mean: f64 = terms.map(|(p, &z_dot)| p * f64::from(z_dot)).sum();
                     (targets.iter().sum(), mean)
                 }
-                Loss::Binary => (1.0, 0.0),
+                Loss::Binary | Loss::Squared | Loss::Absolute => (1.0, 0.0),
             };
             for (class, ((delta_dot, p), &z_dot)) in delta_dot
                 .iter_mut()
@@ -111,11 +126,15 @@ impl SavedLoss {
                 let slope: f64 = match loss {
                     Loss::Softmax => p * total,
                     Loss::Binary => p * (1.0 - p),
+                    Loss::Squared => 2.0,
+                    Loss::Absolute => 0.0,
                 };
                 let change = weight * (f64::from(z_dot) - mean);
                 *delta_dot = (slope * change) as f32;
                 if let Some(targets_dot) = targets_dot.as_deref_mut() {
-                    targets_dot[index * width + class] = -change as f32;
+                    // Of numbers the loss depends on the error alone.
+                    let factor = if loss.is_of_numbers() { slope } else { 1.0 };
+                    targets_dot[index * width + class] = (-change * factor) as f32;
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::record::{HeadlineMetric, Metrics};
 const MOST: usize = 40;
 
 /// Figures with an interval: the name in the record, and in words.
-pub(crate) const FIGURES: [(&str, &str); 7] = [
+const FIGURES: [(&str, &str); 7] = [
     ("accuracy", "accuracy"),
     ("balanced-accuracy", "balanced accuracy"),
     ("macro-f1", "macro F1"),
@@ -19,8 +19,24 @@ pub(crate) const FIGURES: [(&str, &str); 7] = [
     ("brier", "Brier score"),
 ];
 
+/// The same of a model that answers with a number.
+const NUMBER_FIGURES: [(&str, &str); 4] = [
+    ("r2", "R\u{b2}"),
+    ("rmse", "RMSE"),
+    ("mae", "MAE"),
+    ("loss", "loss (standardised)"),
+];
+
+/// The figures of a run that is judged by `metric`.
+pub(crate) fn figures(metric: HeadlineMetric) -> &'static [(&'static str, &'static str)] {
+    match metric {
+        HeadlineMetric::Accuracy | HeadlineMetric::Auroc => &FIGURES,
+        HeadlineMetric::R2 => &NUMBER_FIGURES,
+    }
+}
+
 impl Quality {
-    /// A figure of [`FIGURES`].
+    /// A figure of [`figures`].
     pub(crate) fn figure(&self, name: &str, metrics: &Metrics) -> Option<f64> {
         match name {
             "accuracy" => metrics.accuracy,
@@ -30,6 +46,9 @@ impl Quality {
             "average-precision" => self.average_precision,
             "loss" => metrics.loss,
             "brier" => self.brier,
+            "r2" => metrics.r2,
+            "rmse" => metrics.rmse,
+            "mae" => metrics.mae,
             _ => None,
         }
     }
@@ -66,7 +85,7 @@ impl Quality {
             &format!("On {examples}"),
             1,
             &["figure", "value", "interval"],
-            self.figure_rows(metrics),
+            self.figure_rows(metrics, metric),
         );
         let head = [
             "class",
@@ -101,15 +120,6 @@ impl Quality {
                 points.into_iter().flatten().map(operating_row).collect(),
             );
         }
-        let head = [
-            "site",
-            "examples",
-            "accuracy",
-            "AUROC",
-            "loss",
-            "sensitivity",
-            "specificity",
-        ];
         let worst = match &self.worst_site {
             Some(worst) => format!(
                 "By site (lowest {}: {})",
@@ -118,19 +128,12 @@ impl Quality {
             ),
             None => "By site".to_owned(),
         };
-        table(&worst, 1, &head, group_rows(&self.sites));
+        let (head, rows) = group_table("site", "examples", metric, &self.sites);
+        table(&worst, 1, &head, rows);
         for subgroups in &self.subgroups {
             let column = format::shortened(&subgroups.column, 40);
-            let head = [
-                column.as_str(),
-                "examples",
-                "accuracy",
-                "AUROC",
-                "loss",
-                "TPR",
-                "FPR",
-            ];
-            table(&format!("By {column}"), 1, &head, subgroup_rows(subgroups));
+            let (head, rows) = subgroup_table(&column, "examples", metric, subgroups);
+            table(&format!("By {column}"), 1, &head, rows);
         }
         let note = self.bootstrap_words();
         if !note.is_empty() {
@@ -139,16 +142,16 @@ impl Quality {
         text.replace('\u{a0}', " ")
     }
 
-    fn figure_rows(&self, metrics: &Metrics) -> Vec<Vec<String>> {
-        let row = |(name, words): (&str, &str)| {
+    fn figure_rows(&self, metrics: &Metrics, metric: HeadlineMetric) -> Vec<Vec<String>> {
+        let row = |(name, words): &(&str, &str)| {
             let value = self.figure(name, metrics)?;
             Some(vec![
-                words.to_owned(),
+                (*words).to_owned(),
                 four(value),
                 self.interval_words(name),
             ])
         };
-        let mut rows: Vec<Vec<String>> = FIGURES.into_iter().filter_map(row).collect();
+        let mut rows: Vec<Vec<String>> = figures(metric).iter().filter_map(row).collect();
         let calibration = [
             ("calibration error", self.calibration_error),
             ("  in the worst bin", self.largest_calibration_error),
@@ -211,6 +214,7 @@ pub(crate) fn metric_name(metric: HeadlineMetric) -> &'static str {
     match metric {
         HeadlineMetric::Accuracy => "accuracy",
         HeadlineMetric::Auroc => "AUROC",
+        HeadlineMetric::R2 => "R\u{b2}",
     }
 }
 
@@ -233,7 +237,74 @@ pub(crate) fn operating_row(point: &OperatingFigures) -> Vec<String> {
         .collect()
 }
 
-pub(crate) fn group_rows(groups: &[GroupQuality]) -> Vec<Vec<String>> {
+/// A head and the rows below it.
+pub(crate) type Rows<'a> = (Vec<&'a str>, Vec<Vec<String>>);
+
+/// Groups of test examples, the first two columns headed as said.
+pub(crate) fn group_table<'a>(
+    first: &'a str,
+    second: &'a str,
+    metric: HeadlineMetric,
+    groups: &[GroupQuality],
+) -> Rows<'a> {
+    if metric == HeadlineMetric::R2 {
+        return (number_head(first, second), number_rows(groups));
+    }
+    let figures = ["accuracy", "AUROC", "loss", "sensitivity", "specificity"];
+    let head = [first, second].into_iter().chain(figures).collect();
+    (head, group_rows(groups))
+}
+
+/// The same of groups by a column, with a row of gaps.
+pub(crate) fn subgroup_table<'a>(
+    first: &'a str,
+    second: &'a str,
+    metric: HeadlineMetric,
+    subgroups: &Subgroups,
+) -> Rows<'a> {
+    let gaps = |names: &[&str]| -> Vec<String> {
+        let empty = ["largest gap".to_owned(), String::new()];
+        let gaps = names
+            .iter()
+            .map(|name| three(subgroups.gaps.get(*name).copied()));
+        empty.into_iter().chain(gaps).collect()
+    };
+    if metric == HeadlineMetric::R2 {
+        let mut rows = number_rows(&subgroups.groups);
+        rows.push(gaps(&["r2", "rmse", "mae", "loss"]));
+        return (number_head(first, second), rows);
+    }
+    let figures = ["accuracy", "AUROC", "loss", "TPR", "FPR"];
+    let head = [first, second].into_iter().chain(figures).collect();
+    let mut rows = group_rows(&subgroups.groups);
+    for (row, group) in rows.iter_mut().zip(&subgroups.groups) {
+        row[6] = three(group.specificity.map(|specificity| 1.0 - specificity));
+    }
+    rows.push(gaps(&["accuracy", "auroc", "loss", "tpr", "fpr"]));
+    (head, rows)
+}
+
+fn number_head<'a>(first: &'a str, second: &'a str) -> Vec<&'a str> {
+    vec![first, second, "R\u{b2}", "RMSE", "MAE", "loss"]
+}
+
+fn number_rows(groups: &[GroupQuality]) -> Vec<Vec<String>> {
+    let plain =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format::plain(value));
+    let row = |group: &GroupQuality| {
+        vec![
+            format::shortened(&group.name, 40),
+            format::count(group.examples),
+            three(group.r2),
+            plain(group.rmse),
+            plain(group.mae),
+            three(group.loss),
+        ]
+    };
+    groups.iter().take(MOST).map(row).collect()
+}
+
+fn group_rows(groups: &[GroupQuality]) -> Vec<Vec<String>> {
     let row = |group: &GroupQuality| {
         vec![
             format::shortened(&group.name, 40),
@@ -246,24 +317,6 @@ pub(crate) fn group_rows(groups: &[GroupQuality]) -> Vec<Vec<String>> {
         ]
     };
     groups.iter().take(MOST).map(row).collect()
-}
-
-/// As [`group_rows`], with the rate of false positives in the place of the specificity, and a row of gaps.
-pub(crate) fn subgroup_rows(subgroups: &Subgroups) -> Vec<Vec<String>> {
-    let mut rows = group_rows(&subgroups.groups);
-    for (row, group) in rows.iter_mut().zip(&subgroups.groups) {
-        row[6] = three(group.specificity.map(|specificity| 1.0 - specificity));
-    }
-    let gap = |name: &str| three(subgroups.gaps.get(name).copied());
-    let names = ["accuracy", "auroc", "loss", "tpr", "fpr"];
-    let gaps = names.map(gap);
-    rows.push(
-        ["largest gap".to_owned(), String::new()]
-            .into_iter()
-            .chain(gaps)
-            .collect(),
-    );
-    rows
 }
 
 fn three(value: Option<f64>) -> String {
