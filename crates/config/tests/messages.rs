@@ -81,7 +81,7 @@ fn unknown_words_name_the_known_ones() {
         "[data]\ndataset = \"digits\"\n[model]\nkind = \"lenet-5\"\n",
         "a.toml",
         &[],
-        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'\n  \
+        "a.toml:4:8: model.kind: unknown value 'lenet-5', expected one of 'logistic', 'linear', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'\n  \
          hint: did you mean 'lenet5'?",
     );
     says(
@@ -148,7 +148,7 @@ fn missing_tables_and_kinds() {
         "[data]\ndataset = \"digits\"\n[model]\nhidden = [3]\n",
         "a.toml",
         &[],
-        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'",
+        "a.toml:3:2: 'model.kind' is missing, expected one of 'logistic', 'linear', 'mlp', 'lenet5', 'cnn', 'cnn3', 'papernot-cnn', 'dlg-lenet', 'convnet'",
     );
 }
 
@@ -637,4 +637,76 @@ fn aliases_mean_the_same() {
         resolved.contains("rule = \"centred-clipping\""),
         "{resolved}"
     );
+}
+
+/// A number that is to be predicted, and what needs classes.
+#[test]
+fn a_target_goes_with_models_of_numbers() {
+    let text = |data: &str, model: &str, more: &str| {
+        format!(
+            "{more}[data]\ndataset = \"heart-disease\"\n{data}\n[data.partition]\nkind = \"natural\"\n[model]\n{model}\n"
+        )
+    };
+    let target = "target = \"thalach\"";
+    let linear = "kind = \"linear\"";
+    for (model, loss) in [("linear", "mae"), ("mlp", "mse"), ("mlp", "auto")] {
+        let model = format!("kind = \"{model}\"\nloss = \"{loss}\"");
+        read(&text(target, &model, ""), "a.toml", &[]).expect("a good config");
+    }
+    let no_target = |what: &str| {
+        format!("answers with a number: name the column to be predicted in data.target{what}")
+    };
+    let cases = [
+        (
+            text("", linear, ""),
+            format!("a.toml:6:8: model.kind: 'linear' {}", no_target("")),
+        ),
+        (
+            text("", "kind = \"mlp\"\nloss = \"mse\"", ""),
+            format!("a.toml:7:8: model.loss: 'mse' {}", no_target("")),
+        ),
+        (
+            text(target, "kind = \"logistic\"", ""),
+            "a.toml:7:8: model.kind: 'logistic' tells classes apart, but data.target is a number; take 'linear' or 'mlp'"
+                .to_owned(),
+        ),
+        (
+            text(target, "kind = \"mlp\"\nloss = \"binary\"", ""),
+            "a.toml:8:8: model.loss: 'binary' tells classes apart, but data.target is a number; take 'mse' or 'mae'".to_owned(),
+        ),
+        (
+            text(&format!("{target}\nlabel = \"num\""), linear, ""),
+            "a.toml:4:9: data.label: is about classes, but data.target is a number; give one of the two".to_owned(),
+        ),
+        (
+            text(
+                &format!("{target}\nprepare = {{ class_weights = \"balanced\" }}"),
+                linear,
+                "",
+            ),
+            "a.toml:4:29: data.prepare.class_weights: is about classes, but data.target is a number; give one of the two"
+                .to_owned(),
+        ),
+        (
+            text(target, linear, "").replace("natural\"", "shards\"\nper_client = 2"),
+            "a.toml:5:8: data.partition.kind: 'shards' deals rows by their classes, but data.target is a number; take iid, \
+             quantity-skew or natural"
+                .to_owned(),
+        ),
+        (
+            text(
+                target,
+                linear,
+                "attack = { kind = \"label-flip\", clients = 1 }\n",
+            ),
+            "a.toml:1:19: attack.kind: 'label-flip' needs classes, but data.target is a number".to_owned(),
+        ),
+        (
+            text(target, linear, "evaluate = { at_sites = true }\n"),
+            "a.toml:1:25: evaluate.at_sites: clients count scores of classes, but data.target is a number".to_owned(),
+        ),
+    ];
+    for (text, expected) in &cases {
+        says(text, "a.toml", &[], expected);
+    }
 }

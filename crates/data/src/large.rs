@@ -56,7 +56,7 @@ pub enum LargePart {
 
 /// Opens a table of more than `from` bytes (compressed ones count eight times) to be fitted and prepared on `threads` threads.
 /// Nothing for a smaller one, for images, and where the config wants something that only the whole tells: a limit, rows
-/// without repeats, resampling, an encoding by classes.
+/// without repeats, resampling, an encoding by classes, a number to be predicted.
 ///
 /// # Errors
 /// As [`open`](crate::open).
@@ -69,6 +69,7 @@ pub fn open_large(
     config.check()?;
     let prepare = &config.prepare;
     let whole = config.limit.is_some()
+        || config.target.is_some()
         || prepare.duplicates == Repeated::Drop
         || prepare.resample.is_some();
     let Some(paths) = tables_of(config)?.filter(|_| !whole) else {

@@ -139,7 +139,7 @@ impl TablePart {
     }
 
     /// The number to be predicted of every row, where it has one.
-    fn values(&self, plan: &Plan, config: &DataConfig) -> Result<Vec<Option<f64>>, DataError> {
+    fn values(&self, plan: &Plan, config: &DataConfig) -> Result<Values, DataError> {
         self.all()
             .map(|row| {
                 let cell = row.cell(plan.label);
@@ -363,13 +363,16 @@ pub(crate) struct TableSet {
     pub(crate) test: Option<TablePart>,
 }
 
+/// The number to be predicted of every row, where it has one.
+type Values = Vec<Option<f64>>;
+
 /// Classes and owners of every row.
 pub(crate) struct Labelled {
     pub(crate) map: ClassMap,
     pub(crate) train: Vec<u32>,
     pub(crate) test: Option<Vec<u32>>,
     /// The numbers to be predicted of both parts, where classes are none.
-    pub(crate) values: Option<(Vec<Option<f64>>, Option<Vec<Option<f64>>>)>,
+    pub(crate) values: Option<(Values, Option<Values>)>,
     pub(crate) train_sites: Option<Sites>,
     pub(crate) test_sites: Option<Sites>,
 }
@@ -397,7 +400,9 @@ impl TableSet {
                     values(&self.train)?,
                     self.test.as_ref().map(values).transpose()?,
                 );
-                let name = self.train.first().grid.column_name(plan.label);
+                let grid = &self.train.first().grid;
+                let name = grid.header().and_then(|names| names.get(plan.label));
+                let name = name.map_or_else(|| format!("column {}", plan.label), String::clone);
                 let none = |part: &TablePart| vec![0; part.rows()];
                 let test = self.test.as_ref().map(none);
                 let map = ClassMap::of_target(name);
@@ -437,7 +442,7 @@ impl TableSet {
         let Some((train, test)) = &labelled.values else {
             return Ok((all(&self.train), self.test.as_ref().map(all)));
         };
-        let answered = |values: &Vec<Option<f64>>| -> Vec<u32> {
+        let answered = |values: &Values| -> Vec<u32> {
             let rows = (0..).zip(values).filter(|(_, value)| value.is_some());
             rows.map(|(row, _)| row).collect()
         };

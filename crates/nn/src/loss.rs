@@ -112,16 +112,27 @@ impl Loss {
         weight: f32,
         delta: &mut [f32],
     ) -> BatchLoss {
-        match (self, targets) {
-            (Self::Softmax, Targets::Classes(labels)) => softmax(logits, labels, weight, delta),
-            (Self::Binary, Targets::Classes(labels)) => binary(logits, labels, weight, delta),
-            (Self::Squared, Targets::Values(values)) => errors(logits, values, delta, |error| {
+        let (labels, values): (&[u32], &[f32]) = match targets {
+            Targets::Classes(labels) => (labels, &[]),
+            Targets::Values(values) => (&[], values),
+            Targets::Soft(_) => (&[], &[]),
+        };
+        assert!(
+            match self.is_of_numbers() {
+                true => matches!(targets, Targets::Values(_)),
+                false => matches!(targets, Targets::Classes(_)),
+            },
+            "targets of another kind than the model's answers"
+        );
+        match self {
+            Self::Softmax => softmax(logits, labels, weight, delta),
+            Self::Binary => binary(logits, labels, weight, delta),
+            Self::Squared => errors(logits, values, delta, |error| {
                 (error * error, (2.0 * error) as f32 * weight)
             }),
-            (Self::Absolute, Targets::Values(values)) => errors(logits, values, delta, |error| {
+            Self::Absolute => errors(logits, values, delta, |error| {
                 (error.abs(), sign(error) as f32 * weight)
             }),
-            _ => panic!("targets of another kind than the model's answers"),
         }
     }
 

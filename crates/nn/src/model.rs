@@ -368,6 +368,10 @@ impl Model {
         let delta = &mut ws.deltas[last][..len];
         let kind = self.architecture.loss;
         let mut loss = BatchLoss::default();
+        assert!(
+            ws.class_weights.is_empty() || matches!(targets, Targets::Classes(_)),
+            "class weights for targets that are no classes"
+        );
         if ws.class_weights.is_empty() {
             loss = kind.backward(logits, targets, weight, delta);
         } else if let Targets::Classes(labels) = targets {
@@ -383,8 +387,6 @@ impl Model {
                 one.loss_sum *= f64::from(of_class);
                 loss.add(one);
             }
-        } else {
-            panic!("class weights for targets that are no classes");
         }
         loss.loss_sum += self.penalty(n, weight, ws);
         loss

@@ -30,6 +30,7 @@ mod at_sites;
 mod attack;
 mod error;
 mod file;
+mod headline;
 pub mod leakage;
 pub(crate) mod number;
 mod privacy;
@@ -49,6 +50,7 @@ pub use at_sites::AtSites;
 pub use attack::{AggregationInfo, AttackInfo, Unattacked, VerdictRow};
 pub use error::RecordError;
 pub use file::write_atomic;
+pub use headline::HeadlineMetric;
 pub use privacy::PrivacyInfo;
 pub(crate) use quality::text;
 pub use quality::{
@@ -216,17 +218,6 @@ pub struct RoundRow {
     pub test_mae: Option<f64>,
 }
 
-impl RoundRow {
-    /// The test figure that a headline metric names.
-    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
-        match metric {
-            HeadlineMetric::Accuracy => self.test_accuracy,
-            HeadlineMetric::Auroc => self.test_auroc,
-            HeadlineMetric::R2 => self.test_r2,
-        }
-    }
-}
-
 /// Something that happened: a line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -382,17 +373,6 @@ pub struct Metrics {
     pub mae: Option<f64>,
 }
 
-impl Metrics {
-    /// The figure that a headline metric names.
-    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
-        match metric {
-            HeadlineMetric::Accuracy => self.accuracy,
-            HeadlineMetric::Auroc => self.auroc,
-            HeadlineMetric::R2 => self.r2,
-        }
-    }
-}
-
 /// The best round of a run, by its headline metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Best {
@@ -414,17 +394,6 @@ pub struct Best {
         skip_serializing_if = "Option::is_none"
     )]
     pub r2: Option<f64>,
-}
-
-impl Best {
-    /// The figure that a headline metric names.
-    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
-        match metric {
-            HeadlineMetric::Accuracy => self.accuracy,
-            HeadlineMetric::Auroc => self.auroc,
-            HeadlineMetric::R2 => self.r2,
-        }
-    }
 }
 
 /// What a run put on the wire.
@@ -496,17 +465,6 @@ pub struct Baseline {
     pub clients: Option<BaselineRange>,
 }
 
-impl Baseline {
-    /// The figure that a headline metric names.
-    pub fn value(&self, metric: HeadlineMetric) -> Option<f64> {
-        match metric {
-            HeadlineMetric::Accuracy => self.accuracy,
-            HeadlineMetric::Auroc => self.auroc,
-            HeadlineMetric::R2 => self.r2,
-        }
-    }
-}
-
 /// Range of a baseline over the clients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BaselineRange {
@@ -538,20 +496,6 @@ pub struct BaselineRange {
         skip_serializing_if = "Option::is_none"
     )]
     pub r2_max: Option<f64>,
-}
-
-/// The metric by which a run is judged first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum HeadlineMetric {
-    /// Share classified rightly.
-    #[default]
-    Accuracy,
-    /// Area under the ROC curve: for two classes, above all where they are not equally frequent.
-    Auroc,
-    /// Share of the variance of a numeric target that is explained, at most 1.
-    R2,
 }
 
 /// The end result of a run: `summary.json`.

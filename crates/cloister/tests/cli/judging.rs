@@ -314,3 +314,80 @@ fn images_are_judged() {
         said.stderr
     );
 }
+
+/// A number from the run to the last row: simulated, judged again to the same figures, asked.
+#[test]
+fn a_number_is_predicted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = inside(&folder, "data.csv");
+    fs::write(&data, table(0..240)).expect("the table is written");
+    let config = inside(&folder, "size.toml");
+    let text = format!(
+        "[data]\npath = '{data}'\ntarget = \"size\"\nsite_column = \"site\"\ndrop = [\"age\"]\n[data.partition]\nkind = \"natural\"\n\
+         [model]\nkind = \"linear\"\n[federation]\nrounds = 10\n[train]\nlearning_rate = 0.05\n"
+    );
+    fs::write(&config, text).expect("the config is written");
+    let out = inside(&folder, "run");
+    let said = run(&["simulate", &config, "--out", &out]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stderr.contains(" r2 0."), "{}", said.stderr);
+    assert!(!said.stderr.contains("accuracy"), "{}", said.stderr);
+
+    let summary = fs::read_to_string(folder.path().join("run/summary.json")).expect("a summary");
+    let summary = json(&summary);
+    assert_eq!(summary["metric"], "r2");
+    let again = json(&done(&["evaluate", &out, "--json", "--subgroup", "colour"]));
+    assert_eq!(again["target"], "size");
+    for figure in ["r2", "rmse", "mae"] {
+        assert_eq!(
+            again["metrics"][figure], summary["final"][figure],
+            "{figure}"
+        );
+        let interval = &again["quality"]["intervals"][figure];
+        assert_eq!(
+            *interval, summary["quality"]["intervals"][figure],
+            "{figure}"
+        );
+    }
+    let group = &again["quality"]["subgroups"][0];
+    assert!(group["gaps"]["rmse"].is_number(), "{group}");
+    let text = done(&["evaluate", &out, "--subgroup", "colour"]);
+    for words in [
+        "data.csv: 48 examples, size",
+        "R\u{b2}",
+        "RMSE",
+        "By site (lowest R\u{b2}: ",
+        "largest gap",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("accuracy"), "{text}");
+
+    // Rows without the target; a sick row is larger than a well one by 0.8.
+    let rows = inside(&folder, "rows.csv");
+    fs::write(&rows, "noise,colour,outcome\n3,red,sick\n3,red,well\n")
+        .expect("the rows are written");
+    let text = done(&["predict", &out, &rows, "--keep", "outcome"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["row", "outcome", "prediction"]);
+    let value = |line: &[&str]| line[2].parse::<f64>().expect("a number");
+    let difference = value(&lines[1]) - value(&lines[2]);
+    assert!((difference - 0.8).abs() < 0.2, "{text}");
+
+    let said = run(&["predict", &out, &rows, "--only-alerts"]);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.stderr.contains("alerts are of classes"),
+        "{}",
+        said.stderr
+    );
+    let said = run(&["evaluate", &out, "--threshold", "0.5"]);
+    assert_eq!(said.code, Some(2));
+    let said = run(&["leak", "report", &out]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stderr.contains("the run predicts a number"),
+        "{}",
+        said.stderr
+    );
+}

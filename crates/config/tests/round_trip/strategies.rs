@@ -1,6 +1,7 @@
 //! Random experiments.
 
 use super::anomalies::anomalies;
+use super::numbers::{numbers, predicting};
 use cloister_config::{Baseline, Evaluate, Experiment, Faults, Straggler, Sweep};
 use cloister_data::{
     ClassRule, ColumnRef, DataConfig, Normalise, PartitionConfig, Paths, PrepareConfig, Scaling,
@@ -654,7 +655,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
         train(),
         server(),
         faults(),
-        sweep(),
+        (sweep(), numbers()),
     );
     (small, tables).prop_map(
         |(
@@ -668,9 +669,9 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 (secure_aggregation, communication, (record, defence), guard),
                 evaluate,
             ),
-            ((data, statistics), federation, model, train, server, faults, sweep),
+            ((data, statistics), federation, model, train, server, faults, (sweep, numbers)),
         )| {
-            let mut experiment = Experiment {
+            let experiment = Experiment {
                 name,
                 seed,
                 baselines,
@@ -697,6 +698,7 @@ pub(crate) fn experiment() -> impl Strategy<Value = Experiment> {
                 },
                 sweep,
             };
+            let mut experiment = predicting(experiment, numbers);
             // Rows are hidden where rows are what is promised for.
             if experiment.check().is_err() {
                 experiment.statistics = None;

@@ -35,11 +35,15 @@ pub(super) fn partition(record: &RunRecord) -> Option<Section> {
         wide: true,
         ..Section::default()
     };
+    let of_numbers = run::metric(record) == HeadlineMetric::R2;
     section.sentences.push(format!(
-        "{} hold {} of {}. The smallest holds {}, the largest {}, the median {}.",
+        "{} hold {}{}. The smallest holds {}, the largest {}, the median {}.",
         counted(sizes.len() as u64, "client", "clients"),
         counted(total, "training example", "training examples"),
-        counted(table.classes.len() as u64, "class", "classes"),
+        match (of_numbers, table.classes.len() as u64) {
+            (true, _) => String::new(),
+            (false, classes) => format!(" of {}", counted(classes, "class", "classes")),
+        },
         format::count(*smallest),
         format::count(*largest),
         format::count(sorted[sorted.len() / 2])
@@ -47,13 +51,15 @@ pub(super) fn partition(record: &RunRecord) -> Option<Section> {
     if let Some(sentence) = missing_classes(table) {
         section.sentences.push(sentence);
     }
-    section.figures.push(
-        if table.clients.len() <= NAMED && table.classes.len() <= COLUMNS {
-            named_partition(table, &sizes)
-        } else {
-            client_columns(table, &sizes)
-        },
-    );
+    if !of_numbers {
+        section.figures.push(
+            if table.clients.len() <= NAMED && table.classes.len() <= COLUMNS {
+                named_partition(table, &sizes)
+            } else {
+                client_columns(table, &sizes)
+            },
+        );
+    }
     if sizes.len() > COLUMNS {
         section.figures.extend(sizes_histogram(&sizes));
     }

@@ -289,8 +289,7 @@ fn number_head<'a>(first: &'a str, second: &'a str) -> Vec<&'a str> {
 }
 
 fn number_rows(groups: &[GroupQuality]) -> Vec<Vec<String>> {
-    let plain =
-        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format::plain(value));
+    let plain = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format::plain);
     let row = |group: &GroupQuality| {
         vec![
             format::shortened(&group.name, 40),
