@@ -66,7 +66,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     );
     tail_says(
         "[evaluate]\n\"quite strange\" = 1\n",
-        "a.toml:7:1: unknown key 'evaluate.\"quite strange\"'\n  hint: known keys here: clients, every",
+        "a.toml:7:1: unknown key 'evaluate.\"quite strange\"'\n  hint: known keys here: at_sites, clients, every",
     );
 }
 
@@ -289,19 +289,25 @@ fn data_that_cannot_work() {
             "path = \"x\"\ntest_fraction = 1.0",
             "3:1: data.test_fraction: 1 is not between 0 and 1",
         ),
-        ("path = \"x\"\nprepare.all.missing = \"men\"", "?"),
+        (
+            "path = \"x\"\nprepare.all.missing = \"men\"",
+            "3:23: data.prepare.all.missing: expected 'category' or 'drop-row' or 'mean' or 'median' or 'most-frequent' or 'zeros' or a table, found \"men\"",
+        ),
         (
             "path = \"x\"\nprepare.columns.age = { rnage = [0, 1] }",
-            "?",
+            "3:25: unknown key 'data.prepare.columns.age.rnage'\n  hint: did you mean 'data.prepare.columns.age.range'?",
         ),
         (
             "path = \"x\"\nprepare.columns.\"a b\" = { range = [3, 1] }",
-            "?",
+            "3:9: data.prepare.columns.\"a b\".range: [3, 1] is not rising",
         ),
-        ("path = \"x\"\nprepare.class_weights = \"blanced\"", "?"),
+        (
+            "path = \"x\"\nprepare.class_weights = \"blanced\"",
+            "3:25: data.prepare.class_weights: expected 'balanced' or a table, found \"blanced\"",
+        ),
         (
             "path = \"x\"\nprepare.pca = { components = 3, variance = 0.5 }",
-            "?",
+            "3:9: data.prepare.pca: give either `components` or `variance`",
         ),
         (
             "path = \"x\"\ndelimiter = \"ab\"",
@@ -659,24 +665,24 @@ fn a_target_goes_with_models_of_numbers() {
     let cases = [
         (
             text("", linear, ""),
-            format!("a.toml:6:8: model.kind: 'linear' {}", no_target("")),
+            format!("a.toml:7:1: model.kind: 'linear' {}", no_target("")),
         ),
         (
             text("", "kind = \"mlp\"\nloss = \"mse\"", ""),
-            format!("a.toml:7:8: model.loss: 'mse' {}", no_target("")),
+            format!("a.toml:8:1: model.loss: 'mse' {}", no_target("")),
         ),
         (
             text(target, "kind = \"logistic\"", ""),
-            "a.toml:7:8: model.kind: 'logistic' tells classes apart, but data.target is a number; take 'linear' or 'mlp'"
+            "a.toml:7:1: model.kind: 'logistic' tells classes apart, but data.target is a number; take 'linear' or 'mlp'"
                 .to_owned(),
         ),
         (
             text(target, "kind = \"mlp\"\nloss = \"binary\"", ""),
-            "a.toml:8:8: model.loss: 'binary' tells classes apart, but data.target is a number; take 'mse' or 'mae'".to_owned(),
+            "a.toml:8:1: model.loss: 'binary' tells classes apart, but data.target is a number; take 'mse' or 'mae'".to_owned(),
         ),
         (
             text(&format!("{target}\nlabel = \"num\""), linear, ""),
-            "a.toml:4:9: data.label: is about classes, but data.target is a number; give one of the two".to_owned(),
+            "a.toml:4:1: data.label: is about classes, but data.target is a number; give one of the two".to_owned(),
         ),
         (
             text(
@@ -684,12 +690,12 @@ fn a_target_goes_with_models_of_numbers() {
                 linear,
                 "",
             ),
-            "a.toml:4:29: data.prepare.class_weights: is about classes, but data.target is a number; give one of the two"
+            "a.toml:4:13: data.prepare.class_weights: is about classes, but data.target is a number; give one of the two"
                 .to_owned(),
         ),
         (
             text(target, linear, "").replace("natural\"", "shards\"\nper_client = 2"),
-            "a.toml:5:8: data.partition.kind: 'shards' deals rows by their classes, but data.target is a number; take iid, \
+            "a.toml:5:1: data.partition.kind: 'shards' deals rows by their classes, but data.target is a number; take iid, \
              quantity-skew or natural"
                 .to_owned(),
         ),
@@ -699,11 +705,11 @@ fn a_target_goes_with_models_of_numbers() {
                 linear,
                 "attack = { kind = \"label-flip\", clients = 1 }\n",
             ),
-            "a.toml:1:19: attack.kind: 'label-flip' needs classes, but data.target is a number".to_owned(),
+            "a.toml:1:12: attack.kind: 'label-flip' needs classes, but data.target is a number".to_owned(),
         ),
         (
             text(target, linear, "evaluate = { at_sites = true }\n"),
-            "a.toml:1:25: evaluate.at_sites: clients count scores of classes, but data.target is a number".to_owned(),
+            "a.toml:1:14: evaluate.at_sites: clients count scores of classes, but data.target is a number".to_owned(),
         ),
     ];
     for (text, expected) in &cases {

@@ -117,7 +117,7 @@ fn what_needs_classes_or_is_no_number_is_refused() {
         ),
         (
             &|config| config.drop = vec![ColumnRef::Name("y".to_owned())],
-            "data.drop: y is the number to be predicted as well".to_owned(),
+            "data.drop: column 1 ('y') is the number to be predicted as well".to_owned(),
         ),
         (
             &|config| config.target = Some(ColumnRef::Name("w".to_owned())),

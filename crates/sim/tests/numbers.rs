@@ -96,7 +96,11 @@ fn a_federation_finds_the_least_squares() {
     let folder = tempfile::tempdir().unwrap();
     for (name, more, within) in [
         ("plain", "", 1e-4),
-        ("masked", "secure_aggregation = {}\n", 1e-3),
+        (
+            "masked",
+            "secure_aggregation = { minimum_cohort = 3 }\n",
+            1e-3,
+        ),
     ] {
         let experiment = experiment(folder.path(), &format!("{ONE_STEP}{more}"));
         let federation = Federation::load(&experiment).unwrap();
