@@ -125,7 +125,7 @@ fn what_needs_classes_or_is_no_number_is_refused() {
         ),
         (
             &|config| config.target = Some(ColumnRef::Name("z".to_owned())),
-            "train.csv:2, column 'z': 'a' is no number, but data.target is to be one".to_owned(),
+            "train.csv:2: column 2 ('z'): 'a' is no number, but data.target is to be one".to_owned(),
         ),
         (
             &|config| {

@@ -202,8 +202,8 @@ fn the_first_line_of_rounds_names_the_fields() {
         text,
         "round,train_loss,test_loss,test_accuracy,test_auroc,cohort,accepted,refused,dropped,late,outcome,epsilon,\
          bytes_up,bytes_down,seconds,virtual_seconds,kept,malicious,malicious_kept,malicious_weight,source_recall,\
-         attack_success,clip,clipped\n\
-         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,,,,,,,,0.125,0.75\n"
+         attack_success,clip,clipped,test_r2,test_rmse,test_mae\n\
+         1,NaN,inf,-inf,,10,7,1,1,1,abandoned,0.5,4000,5000,0.25,,,,,,,,0.125,0.75,,,\n"
     );
 }
 
@@ -547,13 +547,13 @@ fn a_broken_sweep_is_named_with_its_line() {
     let header = fs::read_to_string(&path).unwrap();
     fs::write(
         &path,
-        format!("{header}0,one,v,done,0,0,0,,,,,,,,,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,one,v,done,0,0,0,,,,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(read(), "SWEEP/sweep.csv:2: seed: \"one\" is not a seed");
     fs::write(
         &path,
-        format!("{header}0,1,v,done,0,0,none,,,,,,,,,,,,,,,,0,0,0,,\n"),
+        format!("{header}0,1,v,done,0,0,none,,,,,,,,,,,,,,,,,,0,0,0,,\n"),
     )
     .unwrap();
     assert_eq!(
@@ -561,5 +561,5 @@ fn a_broken_sweep_is_named_with_its_line() {
         "SWEEP/sweep.csv:2: refused: invalid digit found in string"
     );
     fs::write(&path, format!("{header}0,1\n")).unwrap();
-    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 27");
+    assert_eq!(read(), "SWEEP/sweep.csv:2: row has 2 cells, expected 29");
 }

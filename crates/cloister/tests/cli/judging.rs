@@ -353,7 +353,7 @@ fn a_number_is_predicted() {
     assert!(group["gaps"]["rmse"].is_number(), "{group}");
     let text = done(&["evaluate", &out, "--subgroup", "colour"]);
     for words in [
-        "data.csv: 48 examples, size",
+        "data: 48 examples, size",
         "R\u{b2}",
         "RMSE",
         "By site (lowest R\u{b2}: ",
