@@ -68,7 +68,8 @@ pub fn open_large(
 ) -> Result<Option<LargeTable>, DataError> {
     config.check()?;
     let prepare = &config.prepare;
-    let whole = config.limit.is_some()
+    let whole = config.target.is_some()
+        || config.limit.is_some()
         || config.target.is_some()
         || prepare.duplicates == Repeated::Drop
         || prepare.resample.is_some();
