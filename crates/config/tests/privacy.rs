@@ -85,7 +85,7 @@ fn one_example_does_not_decide_about_others() {
     let error = parse(text, Path::new("a.toml"), &[], None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a.toml:6:1: data.prepare.resample: dp-sgd hides one example, but with repeated or left-out rows one changes what \
+        "a.toml:6:9: data.prepare.resample: dp-sgd hides one example, but with repeated or left-out rows one changes what \
          others are there: use data.prepare.class_weights"
     );
 }

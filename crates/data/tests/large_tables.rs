@@ -39,7 +39,7 @@ fn config(folder: &Path, prepare: &str) -> DataConfig {
 
 const PREPARE: &str = r#"{"columns": {
     "size": {"missing": "median", "indicator": true, "scaling": "robust"},
-    "age": {"clip": [0.05, 0.95], "scaling": "standard"},
+    "age": {"clip_quantiles": [0.05, 0.95], "scaling": "standard"},
     "shop": {"at_least": 2, "unseen": "other"}
 }}"#;
 

@@ -30,6 +30,14 @@ fn flagged(out: &Path) -> (Vec<(u32, String, Option<String>)>, Summary) {
     (flags.collect(), record.summary.unwrap())
 }
 
+/// The bytes of a model's parameters, without what its file says of the config: `[anomalies]` is in it.
+fn parameters(folder: &Path) -> Vec<u8> {
+    let file = model(folder);
+    let (length, rest) = file.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().unwrap());
+    rest[length as usize..].to_vec()
+}
+
 /// The stated rate of false alarms: at most one flag in ten runs of ten clients and twenty rounds, of whatever rule. Twenty seeds each
 /// of IID and of Dirichlet (0.5) shares.
 #[test]
@@ -81,7 +89,7 @@ fn watching_changes_no_bit_and_can_be_left_off() {
     go(&experiment, &options(&on, 2));
     experiment.anomalies.enabled = false;
     go(&experiment, &options(&off, 2));
-    assert_eq!(model(&on), model(&off).clone());
+    assert_eq!(parameters(&on), parameters(&off));
     let replies = RunRecord::read(&on).unwrap().replies;
     assert_eq!(replies.len(), 200);
     assert!(
