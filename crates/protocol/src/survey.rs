@@ -1,6 +1,6 @@
 //! Statistics of the owners' tables, found in rounds: the model is what was found so far, an update what an owner adds up.
 //!
-//! Nothing of the round knows of it: an owner's numbers travel as a vector of 32-bit fractions ([`crate::limbs`]), through the
+//! Nothing of the round knows of it: an owner's numbers travel as a vector of 32-bit fractions (`limbs`), through the
 //! same server, the same messages and the same secure sums as updates do. A pass of a [`Survey`] is a round; its part of the model is
 //! without a mark until then, and holds the mean of the owners' numbers after it. All owners must answer, or the round is abandoned and repeated.
 //!

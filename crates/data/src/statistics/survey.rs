@@ -6,7 +6,7 @@
 //!
 //! | pass | an owner counts or adds up |
 //! | --- | --- |
-//! | scale | rows, rows of each class, values and missing ones, how large values are (to a factor of 16), names of categories ([`super::names`]) |
+//! | scale | rows, rows of each class, values and missing ones, how large values are (to a factor of 16), names of categories (`names`) |
 //! | refine, six times | values in 64 equal bins of what is left of each quantile's bracket |
 //! | mean | clipped values; rows of each category |
 //! | spread | squared distances from the mean |
